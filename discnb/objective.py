@@ -1,0 +1,172 @@
+"""The training objective: how per-token signals become one loss.
+
+`DiscObjective` is the published method (`DISC v3`); its formulae are normative in `design.md`, section 1.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .signal import gap_energy, pivots, singular_tokens, smooth_hidden, token_signals
+from .signal.discrepancy import ALIGNMENTS
+
+
+class DiscLoss(NamedTuple):
+    """The loss and its terms, each a scalar averaged over the batch's sequences; all but `loss` are for reading.
+
+    `kl` is the mean KL per token in nats after smoothing, without τ² or weights; the fractions are of valid tokens.
+    """
+
+    loss: Float[Tensor, ""]
+    ce: Float[Tensor, ""]
+    kd: Float[Tensor, ""]
+    energy: Float[Tensor, ""]
+    kl: Float[Tensor, ""]
+    pivot_fraction: Float[Tensor, ""]
+    singular_fraction: Float[Tensor, ""]
+
+
+class SequenceSignals(NamedTuple):
+    """One sequence's per-token signals `[T]`, 0 or False at masked positions: nats, and which tokens are marked."""
+
+    kl: Float[Tensor, " T"]
+    ce: Float[Tensor, " T"]
+    entropy: Float[Tensor, " T"]
+    pivot: Bool[Tensor, " T"]
+    singular: Bool[Tensor, " T"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscObjective:
+    """Discrepancy-informed distillation: L = ce_weight·CE + kd_weight·KD + energy_weight·E, a mean over sequences.
+
+    CE = Σ c_t·ce_t / Σ c_t, with c_t the proof weight where label t lies in the proof span and 1 elsewhere;
+    KD = τ²·Σ w_t·kl_t / Σ 1, with w_t the amplifier at pivots; E = ½·mean D². Sums run over valid positions.
+    """
+
+    temperature: float = 2.0
+    """τ of both softmaxes in the KL."""
+    window: int = 1
+    """n, the reach of the discrepancy operator in tokens."""
+    pivot_sigma: float = 2.0
+    """A pivot's D exceeds the sequence's mean by more than this many standard deviations."""
+    align: str = "forward"
+    """The token a jump marks: `forward` the last before it, `backward` its landing, `rise` that only if KL rises."""
+    amplifier: float = 3.0
+    """KD weight of a pivot; 1 switches amplification off."""
+    singular_sigma: float = 1.0
+    """A singular token's entropy exceeds the sequence's mean by more than this many standard deviations."""
+    smoothing_window: int = 3
+    """Tokens averaged at a singular position; 1 switches smoothing off."""
+    causal: bool = False
+    """Average over t−w+1..t instead of the centred window, which has seen the label."""
+    ce_weight: float = 0.55
+    kd_weight: float = 0.45
+    energy_weight: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "amplifier"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a number > 0")
+        for name in ("pivot_sigma", "singular_sigma", "ce_weight", "kd_weight", "energy_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a number >= 0")
+        if self.window < 1:
+            raise ValueError(f"window is {self.window}; expected at least 1")
+        if self.smoothing_window < 1 or (self.smoothing_window % 2 == 0 and not self.causal):
+            raise ValueError(
+                f"smoothing_window is {self.smoothing_window}; expected an odd number >= 1, or causal=True"
+            )
+        if self.align not in ALIGNMENTS:
+            raise ValueError(f"align is {self.align!r}; expected one of {', '.join(ALIGNMENTS)}")
+
+    def __call__(
+        self,
+        student_hidden: Float[Tensor, "B T H"],
+        student_head: Float[Tensor, "V H"],
+        teacher_hidden: Float[Tensor, "B T G"],
+        teacher_head: Float[Tensor, "V G"],
+        labels: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        proof_mask: Bool[Tensor, "B T"],
+        proof_weight: float | Float[Tensor, ""],
+    ) -> DiscLoss:
+        """The batch's loss: each sequence on its own, then the mean, so batching never changes the result.
+
+        `mask` and `proof_mask` speak of the labels: position t predicts label t. A sequence without a valid label
+        contributes 0.
+        """
+        if len(labels) == 0:
+            raise ValueError("the batch has no sequences; expected at least one")
+        rows = [
+            self._sequence_loss(self.signals(h, student_head, g, teacher_head, y, m), m, proof, proof_weight)
+            for h, g, y, m, proof in zip(student_hidden, teacher_hidden, labels, mask, proof_mask, strict=True)
+        ]
+        return DiscLoss(*(torch.stack(column).mean() for column in zip(*rows, strict=True)))
+
+    def signals(
+        self,
+        student_hidden: Float[Tensor, "T H"],
+        student_head: Float[Tensor, "V H"],
+        teacher_hidden: Float[Tensor, "T G"],
+        teacher_head: Float[Tensor, "V G"],
+        labels: Int[Tensor, " T"],
+        mask: Bool[Tensor, " T"],
+    ) -> SequenceSignals:
+        """One sequence's signals in the method's order: smooth, then KL, then pivots. CE and entropy are unsmoothed."""
+        where = mask.nonzero()[:, 0]
+
+        def project(hidden: Tensor, at: Tensor):
+            return token_signals(
+                hidden[at],
+                student_head,
+                teacher_hidden[at],
+                teacher_head,
+                labels[at],
+                temperature=self.temperature,
+            )
+
+        kl, ce, entropy = (
+            torch.zeros(len(mask), dtype=s.dtype, device=s.device).index_put((where,), s)
+            for s in project(student_hidden, where)
+        )
+        singular = singular_tokens(entropy, mask, sigma=self.singular_sigma)
+        if self.smoothing_window > 1 and singular.any():
+            smoothed = smooth_hidden(
+                student_hidden[None],
+                mask[None],
+                singular[None],
+                window=self.smoothing_window,
+                causal=self.causal,
+            )[0]
+            at = singular.nonzero()[:, 0]  # only these are projected a second time
+            kl = kl.index_put((at,), project(smoothed, at).kl)
+        pivot = pivots(kl, mask, sigma=self.pivot_sigma, window=self.window, align=self.align)
+        return SequenceSignals(kl, ce, entropy.detach(), pivot, singular)
+
+    def kd_weights(self, pivot: Bool[Tensor, "*B T"]) -> Float[Tensor, "*B T"]:
+        """KD weight of each token: the amplifier at pivots, 1 elsewhere."""
+        return torch.where(pivot, self.amplifier, 1.0)
+
+    def _sequence_loss(
+        self, signals: SequenceSignals, mask: Tensor, proof_mask: Tensor, proof_weight: float | Tensor
+    ) -> DiscLoss:
+        kl, ce, _, pivot, singular = signals
+        tokens = mask.sum().clamp(min=1)
+        share = torch.where(proof_mask, proof_weight, 1.0).to(ce.dtype) * mask  # c_t
+        # a proof weight of 0 over a sequence that is all proof leaves nothing to average
+        ce_mean = (share * ce).sum() / share.sum().clamp(min=torch.finfo(ce.dtype).tiny)
+        kd = self.temperature**2 * (self.kd_weights(pivot) * kl).sum() / tokens
+        energy = gap_energy(kl, mask, window=self.window)
+        return DiscLoss(
+            loss=self.ce_weight * ce_mean + self.kd_weight * kd + self.energy_weight * energy,
+            ce=ce_mean.detach(),
+            kd=kd.detach(),
+            energy=energy.detach(),
+            kl=(kl.sum() / tokens).detach(),
+            pivot_fraction=pivot.sum() / tokens,
+            singular_fraction=singular.sum() / tokens,
+        )
