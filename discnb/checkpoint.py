@@ -19,6 +19,14 @@ MANIFEST = "manifest.json"
 log = logging.getLogger(__name__)
 
 
+class DamagedFile(ValueError):
+    """A file that a manifest lists is missing or not what was written; `path` says which."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path} {what}")
+        self.path = path
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on success it becomes `path` in one step, durably."""
@@ -46,11 +54,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in `path`; a damaged file is a ValueError that names it."""
+    """The JSON value in `path`; damaged text is a DamagedFile that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+        raise DamagedFile(path, f"is not valid JSON ({error})") from error
 
 
 def sha256(path: Path) -> str:
@@ -74,29 +82,29 @@ def write_manifest(folder: Path, **facts: Any) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a complete folder, or None where there is none; a damaged file is a ValueError that names it."""
+    """The manifest of a complete folder, or None where there is none; a damaged file is a DamagedFile that names it."""
     if not (folder / MANIFEST).exists():
         return None
     manifest = read_json(folder / MANIFEST)
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.exists():
-            raise ValueError(f"{path} is missing although {folder / MANIFEST} lists it")
+            raise DamagedFile(path, f"is missing although {folder / MANIFEST} lists it")
         if path.stat().st_size != expected["bytes"]:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes; its manifest says {expected['bytes']}")
+            raise DamagedFile(path, f"has {path.stat().st_size} bytes; its manifest says {expected['bytes']}")
         if sha256(path) != expected["sha256"]:
-            raise ValueError(f"{path} was altered: its SHA-256 is not the one in {folder / MANIFEST}")
+            raise DamagedFile(path, f"was altered: its SHA-256 is not the one in {folder / MANIFEST}")
     return manifest
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The complete `checkpoint-<step>` with the highest step, or None; an incomplete or damaged one is named and skipped."""
+    """The complete `checkpoint-<step>` of the highest step, or None; incomplete ones are named and skipped."""
     for path in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
         try:
             if read_manifest(path) is not None:
                 return path
             log.warning("%s is incomplete (its writing was interrupted): skipped", path)
-        except ValueError as error:
+        except DamagedFile as error:
             log.warning("%s: checkpoint skipped", error)
     return None
 

@@ -13,10 +13,11 @@ import os
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import gguf
 import numpy as np
@@ -40,7 +41,7 @@ from transformers import (
 QUANTIZATIONS = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M")
 
 # PyTorch's `model_type` and GGUF's `general.architecture` happen to be the same two words.
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, tuple[gguf.MODEL_ARCH, Any, Any]] = {
     "llama": (gguf.MODEL_ARCH.LLAMA, LlamaConfig, LlamaForCausalLM),
     "qwen3": (gguf.MODEL_ARCH.QWEN3, Qwen3Config, Qwen3ForCausalLM),
 }
@@ -60,9 +61,7 @@ NORMALIZER_KEY = "discnb.tokenizer.normalizer"
 
 logger = logging.getLogger(__name__)
 recent_errors: deque[str] = deque(maxlen=8)
-
-
-# ---------------------------------------------------------------------------------------------------------- reading
+_log_callbacks: list = []
 
 
 def gguf_tensors(path: str | Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -278,17 +277,12 @@ def _pre_tokenizer(pre: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence(parts)
 
 
-# ---------------------------------------------------------------------------------------------------------- writing
-
-
 def write_gguf(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path, dtype: str = "F16"
 ) -> Path:
     """Path of the GGUF file written, atomically, with matrices in `dtype` (F32, F16 or BF16) and norms in F32."""
     if dtype not in FILE_TYPES:
-        raise ValueError(
-            f"dtype {dtype!r} is unknown; expected one of {sorted(FILE_TYPES)} (see `quantize` for fewer bits)."
-        )
+        raise ValueError(f"dtype {dtype!r} is unknown; expected one of {sorted(FILE_TYPES)}, or see `quantize`.")
     config = model.config
     _check_config(config)
     family = ARCHITECTURES[config.model_type][0]
@@ -297,8 +291,7 @@ def write_gguf(
     if model.lm_head.weight is model.get_input_embeddings().weight:
         del state["lm_head.weight"]  # llama.cpp falls back on token_embd.weight
 
-    with _atomic(path) as temporary:
-        writer = gguf.GGUFWriter(temporary, config.model_type)
+    with _atomic(path) as temporary, closing(gguf.GGUFWriter(temporary, config.model_type)) as writer:
         writer.add_type(gguf.GGUFType.MODEL)
         writer.add_name(Path(path).stem)
         _write_config(writer, config, dtype)
@@ -316,7 +309,6 @@ def write_gguf(
         for name, value in state.items():  # one tensor at a time: a whole model need not fit twice
             value = _rotary_rows(value.detach().cpu().float(), name, config, to_gguf=True)
             writer.write_tensor_data(_encode(value.contiguous().numpy(), name, types[name]))
-        writer.close()
     return Path(path)
 
 
@@ -337,9 +329,7 @@ def _check_config(config: PreTrainedConfig) -> None:
             raise ValueError(f"{name} is {width}; expected a multiple of 32, the block of llama.cpp's quantisations.")
     rope = config.rope_parameters
     if rope.get("rope_type", "default") != "default" or rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise ValueError(
-            f"Rotary embedding {rope} is scaled or partial; expected rope_type 'default' over whole heads."
-        )
+        raise ValueError(f"Rotary embedding {rope} is scaled or partial; expected plain 'default' over whole heads.")
     if config.hidden_act != "silu":
         raise ValueError(f"hidden_act is {config.hidden_act!r}; llama.cpp computes 'silu' for {config.model_type}.")
     for name in ("attention_bias", "mlp_bias", "use_sliding_window"):
@@ -404,6 +394,7 @@ def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerBase
         bos = tokenizer.get_vocab().get("<|endoftext|>", tokenizer.eos_token_id)
     writer.add_bos_token_id(bos)
     writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
     writer.add_eos_token_id(tokenizer.eos_token_id)
     if tokenizer.pad_token_id is not None:
         writer.add_pad_token_id(tokenizer.pad_token_id)
@@ -447,7 +438,7 @@ def _encode(value: np.ndarray, name: str, kind: gguf.GGMLQuantizationType) -> np
         raise ValueError(f"{name} holds inf or NaN; the model is broken and must be trained or loaded again.")
     if kind == gguf.GGMLQuantizationType.F16 and largest > FLOAT16_MAX:
         raise ValueError(
-            f"{name} holds {largest:g}, beyond float16's {FLOAT16_MAX:g}: it would become inf. Write dtype='BF16' or 'F32'."
+            f"{name} holds {largest:g}, beyond float16's {FLOAT16_MAX:g}, and would become inf; write BF16 or F32."
         )
     return to_gguf_type(value, kind)
 
@@ -475,12 +466,9 @@ def _rotary_rows(
     return weight.reshape(heads, *pair, -1).transpose(1, 2).reshape(weight.shape)
 
 
-# ------------------------------------------------------------------------------------------------------ quantisation
-
-
 def importance_matrix(
-    model: PreTrainedModel, sequences: Iterable[Int[Tensor, " tokens"]]
-) -> dict[str, Float[np.ndarray, " channels"]]:
+    model: PreTrainedModel, sequences: Iterable[Int[Tensor, "_"]]
+) -> dict[str, Float[np.ndarray, "_"]]:
     """GGUF tensor name -> mean squared input of each channel over all tokens, for every Linear but the head."""
     names = gguf.get_tensor_name_map(ARCHITECTURES[model.config.model_type][0], model.config.num_hidden_layers)
     sums: dict[str, Tensor] = {}
@@ -535,7 +523,7 @@ def quantize(
         expected = tensors[name][0][:1] if name in tensors else None
         if value.shape != expected:
             raise ValueError(
-                f"Importance of {name} has shape {value.shape}, the file's tensor {expected} input channels."
+                f"Importance of {name} has shape {value.shape}, the file's tensor {expected}; measure this model."
             )
         if not (np.isfinite(value).all() and (value >= 0).all()):
             raise ValueError(f"Importance of {name} holds a negative, infinite or NaN value; expected mean squares.")
@@ -594,5 +582,5 @@ def load_llama_cpp() -> ModuleType:
             logger.error("llama.cpp: %s", line)
 
     llama_cpp.llama_log_set(on_log, ctypes.c_void_p(0))
-    llama_cpp.discnb_log_callback = on_log  # C holds only the address: without a reference Python frees it
+    _log_callbacks.append(on_log)  # C holds only the address: without a reference Python frees it
     return llama_cpp

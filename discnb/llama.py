@@ -131,9 +131,7 @@ class LlamaModel:
         """Nothing; forgets what was decoded before, so that `ids` begin a new sequence."""
         self._check_open()
         if not 0 < len(ids) <= self.context:
-            raise ValueError(
-                f"{len(ids)} tokens given; expected 1 to {self.context}. Open the model with a larger context."
-            )
+            raise ValueError(f"{len(ids)} tokens given; expected 1 to {self.context}: shorten them or raise `context`.")
         if not 0 <= min(ids) <= max(ids) < self.vocab_size:
             raise ValueError(f"Token ids run from {min(ids)} to {max(ids)}; expected 0 to {self.vocab_size - 1}.")
         self._uses += 1
@@ -174,9 +172,7 @@ class Parity(NamedTuple):
     """Reading that prompt."""
 
 
-def final_hidden(
-    model: PreTrainedModel, sequences: Sequence[Int[Tensor, " tokens"]]
-) -> list[Float32[Tensor, "tokens hidden"]]:
+def final_hidden(model: PreTrainedModel, sequences: Sequence[Int[Tensor, "_"]]) -> list[Float32[Tensor, "_ hidden"]]:
     """The model's final hidden states, the input of its head, [T, H] of each sequence, float32 on the CPU."""
     training = model.training
     model.eval()
@@ -192,8 +188,8 @@ def final_hidden(
 
 def parity(
     path: str | Path,
-    sequences: Sequence[Int[Tensor, " tokens"]],
-    hidden: Sequence[Float32[Tensor, "tokens hidden"]],
+    sequences: Sequence[Int[Tensor, "_"]],
+    hidden: Sequence[Float32[Tensor, "_ hidden"]],
     head: Float[Tensor, "vocab hidden"],
     *,
     threads: int = 2,
@@ -216,7 +212,7 @@ def parity(
             for rows in range(0, len(ids), 64):  # the float64 copies of all positions would be several GB
                 expected, got = states[rows : rows + 64] @ head.T, logits[rows : rows + 64]
                 largest = max(largest, (expected - got).abs().max().item())
-                agreements += (expected.argmax(-1) == got.argmax(-1)).sum().item()
+                agreements += int((expected.argmax(-1) == got.argmax(-1)).sum())
                 log_p, log_q = expected.double().log_softmax(-1), got.double().log_softmax(-1)
                 kl_sum += (log_p.exp() * (log_p - log_q)).sum().item()
             del logits, got

@@ -1,7 +1,8 @@
 """Where teachers and students come from: the hub, a folder, a GGUF file, scratch, or a pruned teacher."""
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -205,13 +206,9 @@ def _shared_config(tokenizer: PreTrainedTokenizerBase) -> dict:
     )
 
 
-class _seeded(torch.random.fork_rng):
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
     """Random initialisation from `seed` that leaves the global generator as it was."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(devices=[])
-        self.seed = seed
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        torch.manual_seed(self.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

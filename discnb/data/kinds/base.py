@@ -70,14 +70,19 @@ def vector(entries) -> str:
     return "[" + ", ".join(show(entry) for entry in entries) + "]"
 
 
+def one_of(rng: Random, *wordings: str) -> str:
+    """One of several wordings of the same thing."""
+    return rng.choice(wordings)
+
+
 def hence(rng: Random) -> str:
     """A word that opens a conclusion."""
-    return rng.choice(["Hence", "Therefore", "Thus", "So"])
+    return one_of(rng, "Hence", "Therefore", "Thus", "So")
 
 
-def insert(rng: Random) -> str:
-    """Words that open a substitution."""
-    return rng.choice(["Substituting", "With the given values", "Inserting the numbers"])
+def substituting(rng: Random) -> str:
+    """Words that open a line in which the given numbers are put into a formula."""
+    return one_of(rng, "Substituting", "With the given values", "Inserting the numbers")
 
 
 def half(value: Expr) -> Rational:

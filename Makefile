@@ -1,0 +1,49 @@
+# `make run` and `make test` set up everything they need; the second time they start at once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+WHEELHOUSE := .wheelhouse
+LLAMA := $(shell sed -n 's/^llama[-_]cpp[-_]python==//p' constraints.txt)
+# portable (no -march=native) and without the parts discnb does not use: about four minutes on two cores
+LLAMA_FLAGS := -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF
+PRESET ?= mini
+
+.PHONY: run test lint format setup clean
+
+run: setup  ## distil the real SmolLM2 weights, export and generate: runs/mini
+	$(BIN)/discnb run --preset $(PRESET)
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt $(WHEELHOUSE)/llama-$(LLAMA)
+	@echo "== installing discnb and its dependencies into .venv"
+	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[mini,test,lint]'
+	@touch $@
+
+# PyPI has llama-cpp-python as source only. The sdist is kept too: a test holds our GGUF writer to the converter in it.
+$(WHEELHOUSE)/llama-$(LLAMA): | $(BIN)/python
+	@echo "== building llama-cpp-python $(LLAMA), once: about four minutes on two cores"
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: -d $(WHEELHOUSE) llama-cpp-python==$(LLAMA)
+	CMAKE_ARGS="$(LLAMA_FLAGS)" $(BIN)/python -m pip wheel --quiet --no-deps --no-cache-dir -w $(WHEELHOUSE) \
+		$(WHEELHOUSE)/llama_cpp_python-$(LLAMA).tar.gz
+	@touch $@
+
+$(BIN)/python:
+	@echo "== making a virtual environment in .venv"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "discnb needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+clean:  ## everything but runs/
+	rm -rf .venv $(WHEELHOUSE) .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -1,0 +1,100 @@
+"""The model card of a finished run, filled from its settings and results."""
+
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from .config import RunConfig
+
+_TEMPLATE = """\
+---
+{{ card_data }}
+---
+
+# {{ name }}
+
+A small language model distilled with `discnb` (preset `{{ preset }}`): teacher `{{ teacher }}`, student
+`{{ student }}`, {{ parameters }} parameters. The loss follows the per-token KL to the teacher, amplified where it
+jumps (DISC); what that adds over plain distillation is measured in the project's ablation, not claimed here.
+
+## Held-out figures
+
+| | before | after | teacher |
+|---|---|---|---|
+{% for row in figures %}| {{ row.name }} | {{ row.before }} | {{ row.after }} | {{ row.teacher }} |
+{% endfor %}
+KL at temperature {{ temperature }}, per token, over {{ eval_samples }} held-out samples ({{ eval_tokens }} tokens).
+
+## Files
+
+| file | bytes | KL to PyTorch (nats/token) | top-1 agreement | tokens/s |
+|---|---|---|---|---|
+{% for row in files %}| `{{ row.name }}` | {{ row.bytes }} | {{ row.kl }} | {{ row.top1 }} | {{ row.speed }} |
+{% endfor %}
+Measured on the machine of the run, {{ threads }} threads.
+
+## Prompt
+
+```
+Solve the following problem carefully and show a rigorous derivation.
+
+Problem:
+{question}
+
+Proof:
+```
+
+The model writes the derivation, then `Final Answer:` and the answer.
+
+## Data and licence
+
+{{ licence_note }}
+"""
+
+_LICENCE_NOTES = {
+    "mini": "Trained on `discnb`'s built-in corpus (Apache-2.0). The teacher's own licence applies to the weights.",
+    "hub": "Trained on the ten `0xZee/dataset-CoT-*` sets. They derive from SCP-116K, whose card says CC-BY-NC-SA-4.0: "
+    "non-commercial use, share alike. No row of them is part of this repository.",
+}
+
+
+def model_card(config: RunConfig, results: dict[str, Any]) -> str:
+    """The card as Markdown with its YAML header, every figure taken from `results`."""
+    builtin = config.data.source == "mini"
+    evaluation, gguf = results["eval"], results["gguf"]
+    rows = (("KL", "kl"), ("KL at pivots", "pivot_kl"), ("KL elsewhere", "smooth_kl"), ("cross-entropy", "ce"),
+            ("perplexity", "perplexity"), ("gap energy", "energy"))  # fmt: skip
+    card = ModelCard.from_template(
+        ModelCardData(
+            license="apache-2.0" if builtin else "cc-by-nc-sa-4.0",
+            library_name="transformers",
+            pipeline_tag="text-generation",
+            tags=["distillation", "gguf", "discnb"],
+        ),
+        template_str=_TEMPLATE,
+        name=f"{config.preset} (DISC)",
+        preset=config.preset,
+        teacher=results["teacher"],
+        student=f"{config.student.model}, {results['student']['layers']} layers",
+        parameters=f"{results['student']['parameters']:,}",
+        figures=[
+            {"name": label, **{when: f"{evaluation[when][key]:.4g}" for when in ("before", "after", "teacher")}}
+            for label, key in rows
+        ],
+        temperature=config.objective.temperature,
+        eval_samples=results["samples"]["used"]["eval"],
+        eval_tokens=f"{evaluation['after']['tokens']:,}",
+        files=[
+            {
+                "name": f"student-{kind}.gguf",
+                "bytes": f"{facts['bytes']:,}",
+                "kl": f"{facts['kl_to_torch']:.2e}",
+                "top1": f"{facts['top1_agreement']:.2%}",
+                "speed": f"{facts['tokens_per_second']:.0f}",
+            }
+            for kind, facts in gguf.items()
+        ],
+        threads=config.export.threads,
+        licence_note=_LICENCE_NOTES["mini" if builtin else "hub"],
+    )
+    return str(card)

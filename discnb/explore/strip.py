@@ -1,0 +1,23 @@
+"""One derivation as a sequence of marked tokens, ready to draw."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from ..objective import SequenceSignals
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStrip:
+    """The predicted tokens of one sequence, each with the signals of the position that predicts it (KL in nats)."""
+
+    tokens: list[str]
+    kl: list[float]
+    pivot: list[bool]
+    singular: list[bool]
+
+    @classmethod
+    def build(cls, tokenizer: PreTrainedTokenizerBase, input_ids: list[int], signals: SequenceSignals) -> "TokenStrip":
+        """The strip of `input_ids` `[T+1]` and the signals `[T]` of its predictions."""
+        pieces = [tokenizer.decode([token]) for token in input_ids[1:]]
+        return cls(pieces, signals.kl.tolist(), signals.pivot.tolist(), signals.singular.tolist())

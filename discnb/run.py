@@ -1,0 +1,368 @@
+"""A run is a folder; its stages fill it, each leaving a manifest last, and a finished stage is skipped.
+
+data -> cache (the teacher's hidden states) -> train -> evaluate -> export (GGUF) -> report. A stage first sees to the
+stages it needs, so any of them may be called on an empty folder.
+"""
+
+import json
+import logging
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.utils.tensorboard import SummaryWriter
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers.integrations import TensorBoardCallback
+
+from . import __version__, gguf, llama, models
+from .card import model_card
+from .checkpoint import MANIFEST, DamagedFile, read_json, read_manifest, write_json, write_manifest, write_text
+from .config import RunConfig, changed, override, settings
+from .data import Collator, load_stem, tokenize_samples
+from .evaluate import evaluate_split, sequence_signals
+from .explore.strip import TokenStrip
+from .presets import preset as named_preset
+from .progress import progress
+from .prompt import prompt_for
+from .teacher import CachedTeacher, OnlineTeacher, write_cache
+from .train import DiscTrainer, DistilledStudent, train_language_model
+
+SPLITS = ("train", "eval")
+
+log = logging.getLogger(__name__)
+
+
+def open_run(
+    preset: str | None = None, run_dir: str | Path | None = None, overrides: dict[str, Any] | None = None
+) -> "Run":
+    """The run in `run_dir` (default `runs/<preset>`), made if it does not exist.
+
+    Without a preset, an existing run keeps its settings and a new one is `mini`. A folder made with other settings is a
+    ValueError that lists them, since its finished stages would not be what the settings say.
+    """
+    folder = Path(run_dir) if run_dir else Path("runs") / (preset or "mini")
+    saved = read_json(folder / "config.json") if (folder / "config.json").exists() else None
+    if folder.is_dir() and saved is None and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds files but no config.json, so it is not a run; choose an empty folder")
+    config = named_preset(preset or (saved["preset"] if saved else "mini"))
+    if preset is None and saved is not None:
+        config = override(config, settings(saved))
+    config = override(config, overrides or {})
+    if saved is not None and (differing := changed(config.to_dict(), saved)):
+        lines = (f"{name} = {new!r} (the run has {old!r})" for name, (new, old) in differing.items())
+        raise ValueError(
+            f"{folder} was made with other settings; choose another --run-dir for\n  " + "\n  ".join(lines)
+        )
+    if saved is None:
+        write_json(folder / "config.json", config.to_dict())
+    return Run(folder, config)
+
+
+def check_parameters(namespace: dict[str, Any]) -> None:
+    """Refuse a notebook parameter nobody reads: papermill itself only warns. `namespace` is the notebook's globals."""
+    known = {"preset", "run_dir", "overrides"}
+    shell = {"In", "Out", "exit", "quit", "open", "get_ipython", "check_parameters"}
+    unknown = sorted(n for n in namespace if not n.startswith("_") and n not in known | shell)
+    if unknown:
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; the notebook takes {', '.join(sorted(known))}")
+
+
+@dataclass
+class Run:
+    """One run's folder and settings, and its stages as methods; each returns its manifest."""
+
+    folder: Path
+    config: RunConfig
+
+    def data(self) -> dict[str, Any]:
+        """Write the samples as `data/train.parquet` and `data/eval.parquet`."""
+
+        def work(folder: Path) -> dict[str, Any]:
+            c = self.config.data
+            loaded = load_stem(c.source, size=c.size, seed=c.seed)
+            used = {}
+            for name, limit in zip(SPLITS, (c.train_samples, c.eval_samples), strict=True):
+                split = loaded[name].select(range(min(limit or len(loaded[name]), len(loaded[name]))))
+                split.to_parquet(folder / f"{name}.parquet")
+                used[name] = len(split)
+            return {"available": {name: len(loaded[name]) for name in SPLITS}, "used": used}
+
+        return self._stage("data", work)
+
+    def cache(self) -> dict[str, Any]:
+        """Run the teacher once over both splits and keep its hidden states, head and tokenizer in `teacher/`."""
+        self.data()
+
+        def work(folder: Path) -> dict[str, Any]:
+            if self.config.teacher.model == "scratch" and read_manifest(folder / "model") is None:
+                self._train_scratch_teacher(folder / "model")
+            model, tokenizer = self.teacher_model()
+            tokenizer.save_pretrained(folder / "tokenizer")
+            vocabulary = self._shared_vocabulary(model, tokenizer)
+            splits, reports = {}, {}
+            for name in SPLITS:
+                splits[name], report = tokenize_samples(self.samples(name), tokenizer, self.config.data.max_length)
+                reports[name] = report.to_dict()
+            begin = time.monotonic()
+            with progress("teacher") as update:
+                lengths = write_cache(
+                    folder,
+                    OnlineTeacher(model, vocabulary),
+                    splits,
+                    batch_size=self.config.teacher.batch_size,
+                    progress=lambda done, total: update(
+                        done, total, f"{done:,} of {total:,} tokens, {done / (time.monotonic() - begin):.0f} tokens/s"
+                    ),
+                )
+            return {**lengths, "teacher": self.config.teacher.model, "vocabulary": vocabulary, "splits": reports}
+
+        return self._stage("cache", work, folder="teacher")
+
+    def train(self) -> dict[str, Any]:
+        """Distil the student into `student/`, from the newest complete checkpoint if there is one."""
+        self.cache()
+
+        def work(folder: Path) -> dict[str, Any]:
+            c = self.config.train
+            teacher = CachedTeacher(self.folder / "teacher", "train")
+            student = DistilledStudent(self.initial_student(), self.config.objective, teacher.head).train()
+            arguments = TrainingArguments(
+                output_dir=str(self.folder / "checkpoints"),
+                num_train_epochs=c.epochs,
+                per_device_train_batch_size=c.batch_size,
+                gradient_accumulation_steps=c.accumulation,
+                learning_rate=c.learning_rate,
+                lr_scheduler_type="cosine_with_min_lr",
+                lr_scheduler_kwargs={"min_lr": c.min_learning_rate},
+                warmup_steps=c.warmup_steps,
+                weight_decay=c.weight_decay,
+                max_grad_norm=c.max_grad_norm,
+                bf16=c.bf16,
+                seed=c.seed,
+                logging_steps=1,
+                logging_nan_inf_filter=False,
+                save_steps=c.checkpoint_steps,
+                save_total_limit=None,  # DiscTrainer keeps the newest complete ones
+                remove_unused_columns=False,
+                report_to=[],
+                disable_tqdm=True,
+            )
+            with progress("train") as update:
+
+                def show(row: dict[str, float], steps: int) -> None:
+                    update(
+                        row["step"],
+                        steps,
+                        f"step {row['step']:.0f}/{steps}  loss {row['loss']:.3f}  KL {row['kl']:.3f}  "
+                        f"energy {row['energy']:.3f}  {row['tokens_per_second']:.0f} tokens/s",
+                    )
+
+                trainer = DiscTrainer(
+                    student,
+                    arguments,
+                    teacher=teacher,
+                    metrics_path=self.folder / "metrics.jsonl",
+                    proof_weight=(c.proof_weight_first, c.proof_weight_last),
+                    keep_checkpoints=c.keep_checkpoints,
+                    drift_window=c.drift_window,
+                    progress=show,
+                    train_dataset=self.tokens("train"),
+                    data_collator=self.collator,
+                )
+                trainer.add_callback(TensorBoardCallback(SummaryWriter(str(self.folder / "tensorboard"))))
+                trainer.train()
+            student.student.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            return {
+                "steps": trainer.state.global_step,
+                "layers": student.student.config.num_hidden_layers,
+                "parameters": student.student.num_parameters(),
+            }
+
+        return self._stage("train", work, folder="student")
+
+    def evaluate(self) -> dict[str, Any]:
+        """Measure the held-out split before and after training; records per sample in `eval/`."""
+        self.train()
+
+        def work(folder: Path) -> dict[str, Any]:
+            teacher, split = CachedTeacher(self.folder / "teacher", "eval"), self.tokens("eval")
+            domains = self.samples("eval")["domain"]
+            reports = {}
+            students = {"before": self.initial_student, "after": lambda: self.student()[0]}
+            for name, build in students.items():
+                model = DistilledStudent(build(), self.config.objective, teacher.head)
+                report, records = evaluate_split(model, teacher, split, self.collator)
+                reports[name] = report.to_dict()
+                lines = (json.dumps({"domain": domains[r["index"]], **r}) + "\n" for r in records)
+                write_text(folder / f"{name}.jsonl", "".join(lines))
+            own = DistilledStudent(self.teacher_model()[0], self.config.objective, teacher.head)
+            reports["teacher"] = evaluate_split(own, teacher, split, self.collator)[0].to_dict()
+            return {"reports": reports}
+
+        return self._stage("eval", work)
+
+    def export(self) -> dict[str, Any]:
+        """Write the student as GGUF, quantise it, and compare every file with PyTorch on held-out text."""
+        self.train()
+
+        def work(folder: Path) -> dict[str, Any]:
+            c = self.config.export
+            student, tokenizer = self.student()
+            tokens = {name: [torch.tensor(ids) for ids in self.tokens(name)["input_ids"]] for name in SPLITS}
+            held_out = tokens["eval"][: c.parity_samples]
+            hidden, head = llama.final_hidden(student, held_out), models.head_weight(student).detach()
+            importance = gguf.importance_matrix(student, tokens["train"][: c.importance_samples])
+            full = gguf.write_gguf(student, tokenizer, self.gguf_file("F16"), "F16")
+            question = self.samples("eval")[0]["question"]
+            files = {}
+            with progress("export") as update:
+                for done, kind in enumerate(gguf.QUANTIZATIONS, start=1):
+                    path = self.gguf_file(kind)
+                    if kind != "F16":
+                        use = importance if kind.endswith("K_M") else None
+                        gguf.quantize(full, path, kind, importance=use, threads=c.threads)
+                    parity = llama.parity(path, held_out, hidden, head, threads=c.threads)
+                    with llama.LlamaModel(path, threads=c.threads) as model:
+                        text = "".join(model.generate(prompt_for(question), max_new_tokens=c.generated_tokens))
+                    files[kind] = {**parity._asdict(), "generation": text}
+                    update(done, len(gguf.QUANTIZATIONS), f"{kind}  KL to PyTorch {parity.kl_to_torch:.2g} nats/token")
+            return {"question": question, "gguf": files}
+
+        return self._stage("export", work, folder="gguf")
+
+    def report(self) -> dict[str, Any]:
+        """Gather `results.json` and write the model card; returns the results."""
+        data, cache, train = self.data(), self.cache(), self.train()
+        evaluation, export = self.evaluate(), self.export()
+        stages = {"data": data, "cache": cache, "train": train, "eval": evaluation, "export": export}
+        results = {
+            "preset": self.config.preset,
+            "teacher": self.config.teacher.model,
+            "student": {
+                "model": self.config.student.model,
+                "layers": train["layers"],
+                "parameters": train["parameters"],
+            },
+            "seconds": {name: manifest["seconds"] for name, manifest in stages.items()},
+            "samples": {"available": data["available"], "used": data["used"]},
+            "tokens": cache["splits"],
+            "steps": train["steps"],
+            "eval": evaluation["reports"],
+            "gguf": export["gguf"],
+            "question": export["question"],
+            "versions": {"discnb": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        }
+        write_json(self.folder / "results.json", results)
+        write_text(self.folder / "README.md", model_card(self.config, results))
+        return results
+
+    # What the stages made, for notebooks and later stages.
+
+    def samples(self, split: str) -> Dataset:
+        """A split's samples: question, cot, response, domain."""
+        return Dataset.from_parquet(str(self.folder / "data" / f"{split}.parquet"), keep_in_memory=True)
+
+    def tokens(self, split: str) -> Dataset:
+        """A split's features: input_ids, proof, index."""
+        return tokenize_samples(self.samples(split), self.tokenizer, self.config.data.max_length)[0]
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer teacher and student share."""
+        return AutoTokenizer.from_pretrained(self.folder / "teacher" / "tokenizer")
+
+    @cached_property
+    def collator(self) -> Collator:
+        pad = self.tokenizer.pad_token_id
+        return Collator(self.tokenizer.eos_token_id if pad is None else pad)
+
+    def metrics(self) -> list[dict[str, float]]:
+        """One row per optimizer step."""
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+    def teacher_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The teacher itself, which only the cache and a pruned student need."""
+        c = self.config.teacher
+        source = str(self.folder / "teacher" / "model") if c.model == "scratch" else c.model
+        return models.load_model(source, revision=c.revision)
+
+    def initial_student(self) -> PreTrainedModel:
+        """The student before training, the same at every call."""
+        c = self.config.student
+        if c.model == "scratch":
+            return models.scratch_student(self.tokenizer, self.config.train.seed)
+        if c.layers is not None:
+            return models.prune_depth(self.teacher_model()[0], c.layers)
+        return models.load_model(c.model, revision=c.revision)[0]
+
+    def student(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The distilled student and its tokenizer."""
+        return models.load_model(str(self.folder / "student"))
+
+    def gguf_file(self, kind: str) -> Path:
+        """Where the GGUF file of a quantisation lies."""
+        return self.folder / "gguf" / f"student-{kind}.gguf"
+
+    def strip(self, sample: int = 0, *, trained: bool = True) -> TokenStrip:
+        """One held-out derivation token by token, to look at: the student's KL, pivots and singular tokens."""
+        teacher, row = CachedTeacher(self.folder / "teacher", "eval"), self.tokens("eval")[sample]
+        model = DistilledStudent(
+            self.student()[0] if trained else self.initial_student(), self.config.objective, teacher.head
+        ).eval()
+        [(signals, _)] = sequence_signals(model, teacher, self.collator([row]), self.config.objective)
+        return TokenStrip.build(self.tokenizer, row["input_ids"], signals)
+
+    def _stage(self, name: str, work: Callable[[Path], dict[str, Any]], folder: str | None = None) -> dict[str, Any]:
+        """Do a stage's work in its folder unless its manifest says it is done; returns the manifest."""
+        place = self.folder / (folder or name)
+        try:
+            if (manifest := read_manifest(place)) is not None:
+                return manifest
+        except DamagedFile as damage:
+            log.warning("%s: stage %s is done again", damage, name)
+            damage.path.unlink(missing_ok=True)
+            (place / MANIFEST).unlink(missing_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        print(f"{name}: working in {place}", flush=True)
+        begin = time.monotonic()
+        facts = work(place)
+        return write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
+
+    def _shared_vocabulary(self, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+        rows = teacher.get_output_embeddings().weight.shape[0]
+        c = self.config.student
+        if c.model in ("prune", "scratch"):
+            return models.shared_vocabulary(tokenizer, tokenizer, rows, rows)
+        student, student_tokenizer = models.load_model(c.model, revision=c.revision)
+        student_rows = student.get_output_embeddings().weight.shape[0]
+        return models.shared_vocabulary(tokenizer, student_tokenizer, rows, student_rows)
+
+    def _train_scratch_teacher(self, folder: Path) -> None:
+        c, seed = self.config.teacher, self.config.train.seed
+        shutil.rmtree(folder, ignore_errors=True)
+        samples = self.samples("train")
+        tokenizer = models.scratch_tokenizer(text for row in samples for text in (row["question"], row["cot"]))
+        tokens, _ = tokenize_samples(samples, tokenizer, self.config.data.max_length)
+        model = models.scratch_teacher(tokenizer, seed)
+        with progress("scratch teacher") as update:
+            train_language_model(
+                model,
+                tokens,
+                Collator(tokenizer.pad_token_id),
+                steps=c.steps,
+                batch_size=c.batch_size,
+                learning_rate=c.learning_rate,
+                seed=seed,
+                progress=lambda step, loss: update(step, c.steps, f"step {step}/{c.steps}  loss {loss:.3f}"),
+            )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_manifest(folder, steps=c.steps)

@@ -1,0 +1,287 @@
+"""Training: the student with its objective as one module, and a Trainer that feeds it a teacher.
+
+transformers' Trainer does the optimisation; what is here is the method's: terms, schedules, metrics, a watch for
+drift, and checkpoints that are complete or not there.
+"""
+
+import json
+import logging
+import math
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from jaxtyping import Bool, Float, Int
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from .checkpoint import keep_newest, newest_checkpoint, write_manifest, write_text
+from .data import Collator
+from .models import head_weight
+from .objective import DiscLoss, DiscObjective
+from .teacher import Teacher
+
+log = logging.getLogger(__name__)
+
+
+class DriftWarning(UserWarning):
+    """The loss falls while the gap energy rises: the student fits the text and leaves the teacher."""
+
+
+class DistilledStudent(nn.Module):
+    """The student and its objective as one module, so that any wrapper (DDP, FSDP) sees a single forward."""
+
+    def __init__(self, student: PreTrainedModel, objective: DiscObjective, teacher_head: Float[Tensor, "V G"]) -> None:
+        super().__init__()
+        self.student = student
+        self.objective = objective
+        self.register_buffer("teacher_head", teacher_head, persistent=False)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Int[Tensor, "B T"],
+        labels: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        proof_mask: Bool[Tensor, "B T"],
+        teacher_hidden: Float[Tensor, "B T G"],
+        proof_weight: float = 1.0,
+    ) -> DiscLoss:
+        """The batch's loss and its terms."""
+        hidden = self.hidden(input_ids, attention_mask)
+        return self.objective(
+            hidden, self.head, teacher_hidden, self.teacher_head, labels, mask, proof_mask, proof_weight
+        )
+
+    def hidden(self, input_ids: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]) -> Float[Tensor, "B T H"]:
+        """The student's final hidden states."""
+        output = self.student.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        return output.last_hidden_state
+
+    @property
+    def head(self) -> Float[Tensor, "V H"]:
+        """The student's head, cut to the rows it shares with the teacher."""
+        return head_weight(self.student, len(self.teacher_head))
+
+
+class DiscTrainer(Trainer):
+    """A Trainer for `DistilledStudent`: every optimizer step leaves a row of terms in `metrics.jsonl`.
+
+    `proof_weight` is (first, last), linear over the optimizer steps. `progress` is told each row and the number of
+    steps, with `tokens_per_second` added; the file holds no times, so that a resumed run writes the same bytes. A
+    non-finite loss stops the run before the step, naming the samples.
+    """
+
+    model: DistilledStudent
+
+    def __init__(
+        self,
+        model: DistilledStudent,
+        args: TrainingArguments,
+        *,
+        teacher: Teacher,
+        metrics_path: Path,
+        proof_weight: tuple[float, float] = (2.5, 1.5),
+        keep_checkpoints: int = 2,
+        drift_window: int = 20,
+        progress: Callable[[dict[str, float], int], None] = lambda row, steps: None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, args, callbacks=[DriftWatch(drift_window)], **kwargs)
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self.teacher = teacher
+        self.metrics_path = metrics_path
+        self.proof_weight = proof_weight
+        self.keep_checkpoints = keep_checkpoints
+        self.progress = progress
+        # compute_loss divides by the sequences of the whole optimizer step: the mean over them is exact even where
+        # the last micro-batch is short
+        self.loss_is_scaled_for_ga = True
+        self._terms: list[tuple[int, DiscLoss]] = []
+        self._tokens, self._clock = 0, time.monotonic()
+
+    def train(self) -> Any:  # type: ignore[override]
+        """Train from the newest complete checkpoint in `output_dir`, or from the start where there is none."""
+        resume = newest_checkpoint(Path(self.args.output_dir))
+        done = int(resume.name.rpartition("-")[2]) if resume else 0
+        rows = self.metrics_path.read_text().splitlines() if done else []
+        # steps after the checkpoint are taken again and write their rows again
+        write_text(self.metrics_path, "".join(row + "\n" for row in rows[:done]))
+        self._tokens, self._clock = 0, time.monotonic()
+        return super().train(resume_from_checkpoint=str(resume) if resume else None)
+
+    def proof_weight_at(self, step: int) -> float:
+        """The proof weight of optimizer step 0 .. max_steps − 1."""
+        first, last = self.proof_weight
+        return first + (last - first) * step / max(1, self.state.max_steps - 1)
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The micro-batch's share of the optimizer step's mean over sequences."""
+        inputs = dict(inputs)
+        index = inputs.pop("index")
+        inputs["teacher_hidden"] = self.teacher.hidden(index, inputs["input_ids"], inputs["attention_mask"])
+        outputs: DiscLoss = model(**inputs, proof_weight=self.proof_weight_at(self.state.global_step))
+        if not torch.isfinite(outputs.loss):
+            raise FloatingPointError(
+                f"the loss is {outputs.loss.item()} at step {self.state.global_step + 1}, samples {index.tolist()}; "
+                "nothing was updated. Lower train.learning_rate, or look at these samples"
+            )
+        sequences = len(index)
+        if model.training:
+            self._terms.append((sequences, DiscLoss(*(term.detach() for term in outputs))))
+            self._tokens += int(inputs["attention_mask"].sum())
+        share = sequences / num_items_in_batch if num_items_in_batch is not None else 1.0
+        loss = outputs.loss * share
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
+        """Sequences, not tokens: the objective is a mean over them."""
+        return sum(len(batch["index"]) for batch in batch_samples)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the objective's terms of the step just taken, and write the row."""
+        if self._terms and "loss" in logs:
+            total = sum(sequences for sequences, _ in self._terms)
+            means = {
+                name: math.fsum(sequences * getattr(terms, name).item() for sequences, terms in self._terms) / total
+                for name in DiscLoss._fields
+            }
+            self._terms.clear()
+            step = self.state.global_step
+            logs = {
+                **means,
+                "proof_weight": self.proof_weight_at(step - 1),
+                **{k: v for k, v in logs.items() if k not in means},
+            }
+            row = {"step": step, **logs}
+            with self.metrics_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            speed = self._tokens / max(time.monotonic() - self._clock, 1e-9)
+            self.progress({**row, "tokens_per_second": speed}, self.state.max_steps)
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        self.model.student.save_pretrained(output_dir or self.args.output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        student = (model or self.model).student
+        weights = {}
+        for file in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
+            weights |= load_file(file)
+        missing, unexpected = student.load_state_dict(weights, strict=False)
+        tied = set(student.all_tied_weights_keys)
+        if unexpected or set(missing) - tied:
+            raise ValueError(f"{resume_from_checkpoint} is not of this student: {missing=} {unexpected=}")
+        student.tie_weights()
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write the checkpoint, declare it complete last, and only then let older ones go."""
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        write_manifest(folder, step=self.state.global_step)
+        keep_newest(folder.parent, self.keep_checkpoints)
+
+
+class DriftWatch(TrainerCallback):
+    """Warns once when the loss falls while the gap energy rises, the failure mode the method's card describes.
+
+    Two neighbouring windows of `window` steps are compared; both changes must exceed two standard errors.
+    """
+
+    def __init__(self, window: int = 20) -> None:
+        self.window = window
+        self.warned = False
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
+        rows = [row for row in state.log_history if "energy" in row][-2 * self.window :]
+        if self.warned or len(rows) < 2 * self.window:
+            return
+        before, after = rows[: self.window], rows[self.window :]
+        changes = {name: _change(before, after, name) for name in ("loss", "energy")}
+        (loss_was, loss_is, loss_z), (energy_was, energy_is, energy_z) = changes.values()
+        if loss_z < -2 and energy_z > 2:
+            self.warned = True
+            warnings.warn(
+                f"step {state.global_step}: over the last {self.window} steps the loss fell from {loss_was:.3f} to "
+                f"{loss_is:.3f} while the gap energy rose from {energy_was:.3f} to {energy_is:.3f} nats²: the student "
+                "fits the text and drifts from the teacher. Consider a larger objective.kd_weight or energy_weight",
+                DriftWarning,
+                stacklevel=2,
+            )
+
+
+def _change(before: list[dict], after: list[dict], name: str) -> tuple[float, float, float]:
+    """Mean before, mean after, and their difference in standard errors."""
+    a, b = ([row[name] for row in rows] for rows in (before, after))
+    error = math.sqrt((statistics.variance(a) + statistics.variance(b)) / len(a))
+    difference = statistics.fmean(b) - statistics.fmean(a)
+    return (
+        statistics.fmean(a),
+        statistics.fmean(b),
+        difference / error if error else math.copysign(math.inf, difference),
+    )
+
+
+def train_language_model(
+    model: PreTrainedModel,
+    tokens: Dataset,
+    collator: Collator,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Train `model` in place on plain next-token prediction; `progress` is told each step and its loss in nats."""
+
+    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
+
+    class Report(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                progress(state.global_step, logs["loss"])
+
+    class Collate:
+        def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
+            batch = collator(rows)
+            return {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+
+    with tempfile.TemporaryDirectory() as nowhere:
+        arguments = TrainingArguments(
+            output_dir=nowhere,
+            max_steps=steps,
+            per_device_train_batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=max(1, steps // 20),
+            seed=seed,
+            logging_steps=1,
+            save_strategy="no",
+            remove_unused_columns=False,
+            report_to=[],
+            disable_tqdm=True,
+        )
+        trainer = Trainer(
+            model,
+            arguments,
+            train_dataset=tokens,
+            data_collator=Collate(),
+            compute_loss_func=loss,
+            callbacks=[Report()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    model.eval()
