@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .notebook import NotebookError
+
 if TYPE_CHECKING:
     from .run import Run
 
@@ -110,7 +112,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         app()
-    except (ValueError, FloatingPointError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError, NotebookError) as error:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"discnb: {error}")
         sys.exit(2)
 

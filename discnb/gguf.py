@@ -1,22 +1,16 @@
-"""GGUF, the model file of llama.cpp: read it into PyTorch, write it from PyTorch, quantise it.
+"""GGUF, the model file of llama.cpp: read it into PyTorch, write it from PyTorch.
 
 Two families, Llama (SmolLM2) and dense Qwen3. llama.cpp ends the whole process on a model it cannot take, so
 everything it asserts is checked here first.
 """
 
-import ctypes
 import json
-import logging
 import math
 import mmap
-import os
 import struct
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from functools import cache
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import gguf
@@ -24,9 +18,9 @@ import numpy as np
 import torch
 from gguf.quants import dequantize
 from gguf.quants import quantize as to_gguf_type
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -38,7 +32,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-QUANTIZATIONS = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M")
+from .checkpoint import atomic_path
 
 # PyTorch's `model_type` and GGUF's `general.architecture` happen to be the same two words.
 ARCHITECTURES: dict[str, tuple[gguf.MODEL_ARCH, Any, Any]] = {
@@ -58,10 +52,6 @@ QWEN2_REGEX = (
 )
 # GGUF has no field for a Unicode normalizer, and llama.cpp applies none; ours remembers it for `read_gguf`.
 NORMALIZER_KEY = "discnb.tokenizer.normalizer"
-
-logger = logging.getLogger(__name__)
-recent_errors: deque[str] = deque(maxlen=8)
-_log_callbacks: list = []
 
 
 def gguf_tensors(path: str | Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -157,9 +147,9 @@ def read_gguf(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
 
     state = {}
     for name, shape in shapes.items():
-        stored = tensors.pop(_gguf_name(names, name), None)
+        stored = tensors.pop(gguf_name(names, name), None)
         if stored is None:
-            raise ValueError(f"{path} has no tensor {_gguf_name(names, name)}; expected shape {tuple(shape)}.")
+            raise ValueError(f"{path} has no tensor {gguf_name(names, name)}; expected shape {tuple(shape)}.")
         value = torch.from_numpy(np.array(dequantize(stored.data, stored.tensor_type), dtype=np.float32))
         if value.shape != shape:
             raise ValueError(
@@ -228,7 +218,7 @@ def _read_tokenizer(reader: gguf.GGUFReader, path: str | Path) -> PreTrainedToke
     normalizer = _value(reader, NORMALIZER_KEY, path, "NFC" if pre == "qwen2" else "none")
     if normalizer == "NFC":
         tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = _pre_tokenizer(pre)
+    tokenizer.pre_tokenizer = pre_tokenizer(pre)
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens(
@@ -265,8 +255,8 @@ def _value(reader: gguf.GGUFReader, key: str, path: str | Path, default=_REQUIRE
     return default
 
 
-def _pre_tokenizer(pre: str) -> pre_tokenizers.PreTokenizer:
-    """The pre-tokenizer that llama.cpp applies for `tokenizer.ggml.pre`."""
+def pre_tokenizer(pre: str) -> pre_tokenizers.PreTokenizer:
+    """The pre-tokenizer that llama.cpp applies for `tokenizer.ggml.pre`: `smollm` or `qwen2`."""
     if pre == "smollm":
         parts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     else:
@@ -291,7 +281,7 @@ def write_gguf(
     if model.lm_head.weight is model.get_input_embeddings().weight:
         del state["lm_head.weight"]  # llama.cpp falls back on token_embd.weight
 
-    with _atomic(path) as temporary, closing(gguf.GGUFWriter(temporary, config.model_type)) as writer:
+    with atomic_path(Path(path)) as temporary, closing(gguf.GGUFWriter(temporary, config.model_type)) as writer:
         writer.add_type(gguf.GGUFType.MODEL)
         writer.add_name(Path(path).stem)
         _write_config(writer, config, dtype)
@@ -301,7 +291,7 @@ def write_gguf(
             types[name] = gguf.GGMLQuantizationType[dtype if value.ndim > 1 else "F32"]
             row = gguf.quant_shape_to_byte_shape(tuple(value.shape), types[name])
             writer.add_tensor_info(
-                _gguf_name(names, name), row, np.dtype(np.uint8), int(np.prod(row)), raw_dtype=types[name]
+                gguf_name(names, name), row, np.dtype(np.uint8), int(np.prod(row)), raw_dtype=types[name]
             )
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -416,7 +406,7 @@ def _llama_cpp_names(description: Mapping) -> tuple[str, str]:
     stripped = _without_offsets(description["pre_tokenizer"])
     for pre in ("smollm", "qwen2"):
         probe = Tokenizer(models.BPE())
-        probe.pre_tokenizer = _pre_tokenizer(pre)
+        probe.pre_tokenizer = pre_tokenizer(pre)
         if stripped == _without_offsets(json.loads(probe.to_str())["pre_tokenizer"]):
             return pre, "none" if normalizer is None else "NFC"
     raise ValueError(
@@ -443,7 +433,7 @@ def _encode(value: np.ndarray, name: str, kind: gguf.GGMLQuantizationType) -> np
     return to_gguf_type(value, kind)
 
 
-def _gguf_name(names: gguf.TensorNameMap, name: str) -> str:
+def gguf_name(names: gguf.TensorNameMap, name: str) -> str:
     """A parameter's name in a GGUF file, e.g. `blk.0.attn_q.weight`."""
     mapped = names.get_name(name, try_suffixes=(".weight",))
     if mapped is None:
@@ -464,123 +454,3 @@ def _rotary_rows(
     half = weight.shape[0] // heads // 2
     pair = (2, half) if to_gguf else (half, 2)
     return weight.reshape(heads, *pair, -1).transpose(1, 2).reshape(weight.shape)
-
-
-def importance_matrix(
-    model: PreTrainedModel, sequences: Iterable[Int[Tensor, "_"]]
-) -> dict[str, Float[np.ndarray, "_"]]:
-    """GGUF tensor name -> mean squared input of each channel over all tokens, for every Linear but the head."""
-    names = gguf.get_tensor_name_map(ARCHITECTURES[model.config.model_type][0], model.config.num_hidden_layers)
-    sums: dict[str, Tensor] = {}
-    hooks = []
-
-    def watch(name: str, module: nn.Linear) -> None:
-        sums[name] = torch.zeros(module.in_features, dtype=torch.float64)
-
-        def add(_, inputs):
-            sums[name] += inputs[0].detach().flatten(0, -2).double().square().sum(0).cpu()
-
-        hooks.append(module.register_forward_pre_hook(add))
-
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module is not model.get_output_embeddings():
-            watch(_gguf_name(names, f"{name}.weight"), module)
-    training, tokens = model.training, 0
-    model.eval()
-    try:
-        with torch.no_grad():
-            for sequence in sequences:
-                model.model(input_ids=sequence[None].to(model.device), use_cache=False)  # the head is not needed
-                tokens += len(sequence)
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    if tokens == 0:
-        raise ValueError("No tokens to measure importance on; expected at least one non-empty sequence.")
-    return {name: (total / tokens).float().numpy() for name, total in sums.items()}
-
-
-def quantize(
-    source: str | Path,
-    target: str | Path,
-    kind: str,
-    *,
-    importance: Mapping[str, np.ndarray] | None = None,
-    threads: int = 2,
-) -> Path:
-    """Path of the quantised file that llama.cpp made, atomically, from a float GGUF `source`.
-
-    `importance`, from `importance_matrix`, weighs the rounding error of the K-quants by input channel.
-    """
-    if kind not in QUANTIZATIONS[1:]:
-        raise ValueError(f"Quantisation {kind!r} is unknown; expected one of {QUANTIZATIONS[1:]} (F16: `write_gguf`).")
-    tensors = gguf_tensors(source)
-    for name, (_, stored) in tensors.items():
-        if stored not in FILE_TYPES:
-            raise ValueError(f"{source} is already quantised ({name} is {stored}); give the F16 or F32 file.")
-    for name, value in (importance or {}).items():
-        expected = tensors[name][0][:1] if name in tensors else None
-        if value.shape != expected:
-            raise ValueError(
-                f"Importance of {name} has shape {value.shape}, the file's tensor {expected}; measure this model."
-            )
-        if not (np.isfinite(value).all() and (value >= 0).all()):
-            raise ValueError(f"Importance of {name} holds a negative, infinite or NaN value; expected mean squares.")
-
-    llama_cpp = load_llama_cpp()
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
-    params.nthread = threads
-    if importance:
-        entries = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()  # the last one, all zero, ends it
-        values = [np.ascontiguousarray(value, dtype=np.float32) for value in importance.values()]
-        for entry, name, value in zip(entries, importance, values, strict=False):
-            entry.name = name.encode()
-            entry.data = value.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-            entry.size = value.size
-        params.imatrix = entries
-    with _atomic(target) as temporary:
-        recent_errors.clear()
-        code = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(temporary), ctypes.byref(params))
-        if code != 0:
-            raise RuntimeError(f"llama.cpp could not quantise {source} to {kind}: {'; '.join(recent_errors) or code}")
-    return Path(target)
-
-
-@contextmanager
-def _atomic(path: str | Path) -> Iterator[Path]:
-    """`<path>.tmp` to write to; it takes the name `path` only if the block ends well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@cache
-def load_llama_cpp() -> ModuleType:
-    """The module `llama_cpp` with llama.cpp's log silenced except for errors, kept in `recent_errors` and logged."""
-    try:
-        import llama_cpp
-    except ImportError as error:
-        raise ImportError("llama.cpp is not installed; `pip install llama-cpp-python==0.3.36`.") from error
-
-    level = 0
-
-    @llama_cpp.llama_log_callback
-    def on_log(new_level, text, _):
-        # llama-cpp-python 0.3.36 has these numbers off by one, so its own verbose=False hides errors.
-        nonlocal level
-        level = level if new_level == 5 else new_level
-        line = text.decode("utf-8", "replace").strip()
-        if level == 4 and line:
-            recent_errors.append(line)
-            logger.error("llama.cpp: %s", line)
-
-    llama_cpp.llama_log_set(on_log, ctypes.c_void_p(0))
-    _log_callbacks.append(on_log)  # C holds only the address: without a reference Python frees it
-    return llama_cpp

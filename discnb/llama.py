@@ -2,9 +2,13 @@
 
 import codecs
 import ctypes
+import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +17,14 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from discnb.gguf import gguf_tensors, load_llama_cpp, recent_errors
+from .gguf import gguf_tensors
 
 BATCH = 256  # tokens decoded at once; llama.cpp keeps a second copy of that many rows of logits
 TIMED_TOKENS = 32
+
+log = logging.getLogger(__name__)
+recent_errors: deque[str] = deque(maxlen=8)
+_log_callbacks: list = []
 
 
 class LlamaModel:
@@ -239,3 +247,28 @@ def _speeds(model: LlamaModel, prompt: list[int]) -> tuple[float, float]:
         last = model._decode([int(last[0].argmax())], len(prompt) + i, every=False)
     end = time.perf_counter()
     return len(prompt) / (middle - begin), TIMED_TOKENS / (end - middle)
+
+
+@cache
+def load_llama_cpp() -> ModuleType:
+    """The module `llama_cpp` with llama.cpp's log silenced except for errors, kept in `recent_errors` and logged."""
+    try:
+        import llama_cpp
+    except ImportError as error:
+        raise ImportError("llama.cpp is not installed; `pip install llama-cpp-python==0.3.36`.") from error
+
+    level = 0
+
+    @llama_cpp.llama_log_callback
+    def on_log(new_level, text, _):
+        # llama-cpp-python 0.3.36 has these numbers off by one, so its own verbose=False hides errors.
+        nonlocal level
+        level = level if new_level == 5 else new_level
+        line = text.decode("utf-8", "replace").strip()
+        if level == 4 and line:
+            recent_errors.append(line)
+            log.error("llama.cpp: %s", line)
+
+    llama_cpp.llama_log_set(on_log, ctypes.c_void_p(0))
+    _log_callbacks.append(on_log)  # C holds only the address: without a reference Python frees it
+    return llama_cpp

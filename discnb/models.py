@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as tokenizer_models
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
@@ -23,15 +23,10 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from .gguf import read_gguf
+from .gguf import pre_tokenizer, read_gguf
 
 SMOLLM2 = "smollm2"
 
-# Qwen2's published pre-tokenisation: contractions, words, single digits, punctuation, line ends, spaces
-_QWEN_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -46,7 +41,7 @@ def load_model(
         source = str(smollm2_file())
     if source.endswith(".gguf"):
         model, tokenizer = read_gguf(Path(source))
-        model = model.to(dtype)
+        model.to(dtype)  # type: ignore[arg-type]  # transformers decorates it untyped
     else:
         is_folder = Path(source).is_dir()
         if not is_folder and (Path(source).is_absolute() or source.startswith(".") or source.count("/") != 1):
@@ -83,7 +78,8 @@ def prune_depth(model: PreTrainedModel, layers: int) -> PreTrainedModel:
         raise ValueError(f"layers is {layers}; expected 2 to {depth}, the teacher's depth")
     kept = [round(i * (depth - 1) / (layers - 1)) for i in range(layers)]
     config = type(model.config)(**{**model.config.to_dict(), "num_hidden_layers": layers, "layer_types": None})
-    student = type(model)(config).to(model.dtype)
+    student = type(model)(config)
+    student.to(model.dtype)  # type: ignore[arg-type]
     state = model.state_dict()
     for name in list(state):
         if name.startswith("model.layers."):
@@ -99,12 +95,7 @@ def scratch_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTraine
     """A byte-level BPE of `vocabulary` tokens trained on `texts`, with Qwen's pre-tokenisation and special tokens."""
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_QWEN_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizer("qwen2")
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     trainer = BpeTrainer(
@@ -124,7 +115,7 @@ def scratch_teacher(tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrained
         **_shared_config(tokenizer),
         num_hidden_layers=4,
         moe_intermediate_size=256,
-        num_local_experts=8,
+        num_experts=8,
         num_experts_per_tok=2,
         norm_topk_prob=True,
         tie_word_embeddings=False,

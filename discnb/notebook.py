@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import papermill
-from papermill.exceptions import PapermillExecutionError
+if TYPE_CHECKING:
+    from .run import Run
 
-from .config import changed
-from .presets import preset
-from .run import Run
+
+class NotebookError(RuntimeError):
+    """A cell of the notebook failed; the message is the cell's own."""
 
 
 def notebook_path() -> Path:
@@ -18,11 +19,17 @@ def notebook_path() -> Path:
     return installed if installed.exists() else checkout
 
 
-def execute(run: Run) -> Path:
+def execute(run: "Run") -> Path:
     """Execute the notebook for `run`, printing its cells' output as it comes; returns the executed copy's path.
 
-    A cell that fails is a RuntimeError with its message; the copy holds everything up to there.
+    A cell that fails is a NotebookError; the copy holds everything up to there.
     """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from .config import changed
+    from .presets import preset
+
     target = run.folder / "train.ipynb"
     untouched = preset(run.config.preset).to_dict()
     try:
@@ -40,5 +47,5 @@ def execute(run: Run) -> Path:
             stderr_file=sys.stderr,
         )
     except PapermillExecutionError as error:
-        raise RuntimeError(f"{error.ename}: {error.evalue}\n(the notebook up to there: {target})") from error
+        raise NotebookError(f"{error.evalue}\n(the notebook up to there, with the traceback: {target})") from error
     return target

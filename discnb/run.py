@@ -31,6 +31,7 @@ from .explore.strip import TokenStrip
 from .presets import preset as named_preset
 from .progress import progress
 from .prompt import prompt_for
+from .quantize import QUANTIZATIONS, importance_matrix, quantize
 from .teacher import CachedTeacher, OnlineTeacher, write_cache
 from .train import DiscTrainer, DistilledStudent, train_language_model
 
@@ -151,6 +152,7 @@ class Run:
                 save_steps=c.checkpoint_steps,
                 save_total_limit=None,  # DiscTrainer keeps the newest complete ones
                 remove_unused_columns=False,
+                dataloader_pin_memory=torch.cuda.is_available(),
                 report_to=[],
                 disable_tqdm=True,
             )
@@ -219,21 +221,21 @@ class Run:
             tokens = {name: [torch.tensor(ids) for ids in self.tokens(name)["input_ids"]] for name in SPLITS}
             held_out = tokens["eval"][: c.parity_samples]
             hidden, head = llama.final_hidden(student, held_out), models.head_weight(student).detach()
-            importance = gguf.importance_matrix(student, tokens["train"][: c.importance_samples])
+            importance = importance_matrix(student, tokens["train"][: c.importance_samples])
             full = gguf.write_gguf(student, tokenizer, self.gguf_file("F16"), "F16")
             question = self.samples("eval")[0]["question"]
             files = {}
             with progress("export") as update:
-                for done, kind in enumerate(gguf.QUANTIZATIONS, start=1):
+                for done, kind in enumerate(QUANTIZATIONS, start=1):
                     path = self.gguf_file(kind)
                     if kind != "F16":
                         use = importance if kind.endswith("K_M") else None
-                        gguf.quantize(full, path, kind, importance=use, threads=c.threads)
+                        quantize(full, path, kind, importance=use, threads=c.threads)
                     parity = llama.parity(path, held_out, hidden, head, threads=c.threads)
                     with llama.LlamaModel(path, threads=c.threads) as model:
                         text = "".join(model.generate(prompt_for(question), max_new_tokens=c.generated_tokens))
                     files[kind] = {**parity._asdict(), "generation": text}
-                    update(done, len(gguf.QUANTIZATIONS), f"{kind}  KL to PyTorch {parity.kl_to_torch:.2g} nats/token")
+                    update(done, len(QUANTIZATIONS), f"{kind}  KL to PyTorch {parity.kl_to_torch:.2g} nats/token")
             return {"question": question, "gguf": files}
 
         return self._stage("export", work, folder="gguf")

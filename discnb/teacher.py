@@ -31,7 +31,8 @@ SHARD_SAMPLES = 64
 class Teacher(Protocol):
     """Final hidden states for a batch, and the head that turns them into logits."""
 
-    head: Float[Tensor, "V G"]
+    @property
+    def head(self) -> Float[Tensor, "V G"]: ...
 
     def hidden(
         self, index: Int[Tensor, " B"], input_ids: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]

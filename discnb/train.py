@@ -43,6 +43,7 @@ class DistilledStudent(nn.Module):
         super().__init__()
         self.student = student
         self.objective = objective
+        self.teacher_head: Tensor
         self.register_buffer("teacher_head", teacher_head, persistent=False)
 
     def forward(
@@ -98,6 +99,8 @@ class DiscTrainer(Trainer):
         super().__init__(model, args, callbacks=[DriftWatch(drift_window)], **kwargs)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
+        assert args.output_dir is not None
+        self.checkpoints = Path(args.output_dir)
         self.teacher = teacher
         self.metrics_path = metrics_path
         self.proof_weight = proof_weight
@@ -111,7 +114,7 @@ class DiscTrainer(Trainer):
 
     def train(self) -> Any:  # type: ignore[override]
         """Train from the newest complete checkpoint in `output_dir`, or from the start where there is none."""
-        resume = newest_checkpoint(Path(self.args.output_dir))
+        resume = newest_checkpoint(self.checkpoints)
         done = int(resume.name.rpartition("-")[2]) if resume else 0
         rows = self.metrics_path.read_text().splitlines() if done else []
         # steps after the checkpoint are taken again and write their rows again
@@ -172,15 +175,15 @@ class DiscTrainer(Trainer):
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        self.model.student.save_pretrained(output_dir or self.args.output_dir)
+        self.model.student.save_pretrained(output_dir or self.checkpoints)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        student = (model or self.model).student
-        weights = {}
+        student = self.model.student
+        weights: dict[str, Tensor] = {}
         for file in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
             weights |= load_file(file)
         missing, unexpected = student.load_state_dict(weights, strict=False)
-        tied = set(student.all_tied_weights_keys)
+        tied = set(student.all_tied_weights_keys or ())
         if unexpected or set(missing) - tied:
             raise ValueError(f"{resume_from_checkpoint} is not of this student: {missing=} {unexpected=}")
         student.tie_weights()
@@ -188,7 +191,7 @@ class DiscTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write the checkpoint, declare it complete last, and only then let older ones go."""
         super()._save_checkpoint(model, trial)
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder = self.checkpoints / f"checkpoint-{self.state.global_step}"
         write_manifest(folder, step=self.state.global_step)
         keep_newest(folder.parent, self.keep_checkpoints)
 
@@ -271,6 +274,7 @@ def train_language_model(
             logging_steps=1,
             save_strategy="no",
             remove_unused_columns=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
             report_to=[],
             disable_tqdm=True,
         )

@@ -22,7 +22,8 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from discnb.gguf import QUANTIZATIONS, gguf_tensors, importance_matrix, quantize, read_gguf, write_gguf
+from discnb.gguf import gguf_tensors, read_gguf, write_gguf
+from discnb.quantize import QUANTIZATIONS, importance_matrix, quantize
 from tests.conftest_gguf import (
     CALIBRATION_TEXT,
     MAKERS,

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from discnb.gguf import importance_matrix, quantize, write_gguf
+from discnb.gguf import write_gguf
 from discnb.llama import LlamaModel, final_hidden, parity
+from discnb.quantize import importance_matrix, quantize
 from tests.conftest_gguf import (
     CALIBRATION_TEXT,
     EVALUATION_TEXT,

@@ -1,6 +1,7 @@
 """Figures for print. Each function returns a Figure whose label is its alternative text, built from its data."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -73,7 +74,7 @@ def token_strip(strip: TokenStrip, *, kl_max: float | None = None, columns: int 
         shade = min(scale(strip.kl[index]), 1.0) * 0.95
         ax.add_patch(Rectangle((x, y), len(text), 0.92, color=ramp(shade), lw=0))
         pivot = strip.pivot[index]
-        style = {"color": "white" if shade > 0.55 else INK, "weight": "bold" if pivot else "normal"}
+        style: dict[str, Any] = {"color": "white" if shade > 0.55 else INK, "weight": "bold" if pivot else "normal"}
         for offset, character in enumerate(text):
             # one call a character: monospaced whatever the font's advance
             ax.text(x + offset + 0.5, y + 0.46, character, ha="center", va="center", size=8, family="monospace",

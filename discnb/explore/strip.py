@@ -19,5 +19,5 @@ class TokenStrip:
     @classmethod
     def build(cls, tokenizer: PreTrainedTokenizerBase, input_ids: list[int], signals: SequenceSignals) -> "TokenStrip":
         """The strip of `input_ids` `[T+1]` and the signals `[T]` of its predictions."""
-        pieces = [tokenizer.decode([token]) for token in input_ids[1:]]
+        pieces = [str(tokenizer.decode([token])) for token in input_ids[1:]]
         return cls(pieces, signals.kl.tolist(), signals.pivot.tolist(), signals.singular.tolist())

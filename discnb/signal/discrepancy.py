@@ -19,8 +19,8 @@ def discrepancy(
 ) -> tuple[Float[Tensor, "*B T"], Bool[Tensor, "*B T"]]:
     """Forward discrepancy D_t = (1/n) Σ_{j=1..n} |kl_{t+j} − kl_t| / j in nats, and where it is defined.
 
-    n is the window. D is defined where all of t..t+n are valid, and 0 elsewhere. It is differentiable in `kl` (the subgradient of |x|
-    at 0 is 0) and keeps its dtype.
+    n is the window. D is defined where all of t..t+n are valid, and 0 elsewhere. It is differentiable in `kl` (the
+    subgradient of |x| at 0 is 0) and keeps its dtype.
     """
     D, defined = _discrepancy64(kl, mask, window)
     return D.to(kl.dtype), defined

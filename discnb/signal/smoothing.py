@@ -28,9 +28,9 @@ def smooth_hidden(
 ) -> Float[Tensor, "B T H"]:
     """Hidden states with those at `where` replaced by the mean over their valid window neighbours.
 
-    Gradient flows through the mean. The centred window of odd size w is t−(w−1)/2 .. t+(w−1)/2; `causal=True` takes t−w+1 .. t instead, because the
-    centred one reads h_{t+1}, which has already seen the label of position t. Windows shrink at sequence edges and at
-    invalid neighbours. Positions outside `mask` are never replaced.
+    Gradient flows through the mean. The centred window of odd size w is t−(w−1)/2 .. t+(w−1)/2; `causal=True` takes
+    t−w+1 .. t instead, because the centred one reads h_{t+1}, which has already seen the label of position t. Windows
+    shrink at sequence edges and at invalid neighbours. Positions outside `mask` are never replaced.
     """
     if window < 1 or (window % 2 == 0 and not causal):
         raise ValueError(f"window is {window}; expected an odd number >= 1 (any number >= 1 with causal=True)")

@@ -1,0 +1,207 @@
+"""The whole spine, as a user runs it: the real command, papermill, llama.cpp."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from discnb.checkpoint import read_manifest, sha256
+from discnb.notebook import notebook_path
+from discnb.run import check_parameters, open_run
+
+COMMAND = Path(sys.executable).with_name("discnb")
+SMALL = {
+    "data.size": 60,
+    "teacher.steps": 3,
+    "train.checkpoint_steps": 1,
+    "export.parity_samples": 1,
+    "export.importance_samples": 4,
+    "export.generated_tokens": 8,
+}
+
+
+def discnb(*arguments, timeout=600):
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+
+
+def small(folder, command="run"):
+    settings = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+    return [command, "--preset", "tiny", "--run-dir", folder, *settings]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """`discnb run --preset tiny`, whole."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    begin = time.monotonic()
+    done = discnb("run", "--preset", "tiny", "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    print(f"discnb run --preset tiny took {time.monotonic() - begin:.0f} s")
+    return folder, done.stdout
+
+
+def test_the_run_folder_holds_everything(tiny):
+    folder, _ = tiny
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.json", "data", "teacher", "checkpoints", "student", "eval", "gguf", "tensorboard", "metrics.jsonl",
+        "results.json", "train.ipynb", "README.md",
+    }  # fmt: skip
+    for stage in ("data", "teacher", "student", "eval", "gguf"):
+        assert read_manifest(folder / stage)["stage"]
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_the_results_hold_what_was_asked_for(tiny):
+    results = json.loads((tiny[0] / "results.json").read_text())
+    assert {"preset", "teacher", "student", "seconds", "eval", "gguf"} <= set(results)
+    assert set(results["seconds"]) == {"data", "cache", "train", "eval", "export"}
+    for when in ("before", "after"):
+        assert {"kl", "ce", "perplexity", "energy", "pivot_kl", "smooth_kl"} <= set(results["eval"][when])
+    for kind in ("F16", "Q8_0", "Q5_K_M", "Q4_K_M"):
+        facts = results["gguf"][kind]
+        assert {"bytes", "kl_to_torch", "top1_agreement", "tokens_per_second", "generation"} <= set(facts)
+        assert facts["bytes"] == (tiny[0] / "gguf" / f"student-{kind}.gguf").stat().st_size
+
+
+def test_the_student_came_closer_to_its_teacher(tiny):
+    evaluation = json.loads((tiny[0] / "results.json").read_text())["eval"]
+    assert evaluation["after"]["kl"] < evaluation["before"]["kl"] / 5
+    assert evaluation["after"]["perplexity"] < evaluation["before"]["perplexity"] / 20
+    assert evaluation["after"]["pivot_kl"] + evaluation["after"]["smooth_kl"] == pytest.approx(
+        evaluation["after"]["kl"]
+    )
+    # the cache's bfloat16 states are the teacher to within rounding
+    assert evaluation["teacher"]["kl"] < 1e-4
+
+
+def test_the_exported_files_are_the_student(tiny):
+    files = json.loads((tiny[0] / "results.json").read_text())["gguf"]
+    assert files["F16"]["kl_to_torch"] <= 1e-4 and files["F16"]["top1_agreement"] >= 0.995
+    assert files["Q8_0"]["kl_to_torch"] <= 1e-2
+    assert files["Q4_K_M"]["kl_to_torch"] <= 0.05
+    assert files["Q4_K_M"]["bytes"] < files["Q5_K_M"]["bytes"] < files["Q8_0"]["bytes"] < files["F16"]["bytes"]
+
+
+def test_the_command_shows_progress_and_what_came_out(tiny):
+    _, shown = tiny
+    for word in ("scratch teacher", "tokens/s", "perplexity", "Q4_K_M", "Problem:", "Everything is in"):
+        assert word in shown
+
+
+def test_the_executed_notebook_is_whole_and_has_its_plots(tiny):
+    notebook = nbformat.read(tiny[0] / "train.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+
+
+def test_the_model_card_says_what_was_measured_and_the_licence(tiny):
+    card = (tiny[0] / "README.md").read_text()
+    results = json.loads((tiny[0] / "results.json").read_text())
+    assert card.startswith("---\nlicense: apache-2.0")
+    assert f"{results['eval']['after']['kl']:.4g}" in card
+    assert f"{results['gguf']['Q4_K_M']['bytes']:,}" in card
+    assert "built-in corpus" in card
+
+
+def test_a_second_run_skips_every_stage_and_keeps_the_results(tiny):
+    folder, _ = tiny
+    kept = [folder / "results.json", folder / "student" / "model.safetensors", folder / "metrics.jsonl"]
+    before = [sha256(path) for path in kept]
+    done = discnb("run", "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    assert "working in" not in done.stdout
+    assert [sha256(path) for path in kept] == before
+
+
+def test_a_damaged_file_is_named_and_only_its_stage_is_done_again(tiny):
+    folder, _ = tiny
+    file = folder / "gguf" / "student-Q8_0.gguf"
+    want = sha256(file)
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes(data)
+    done = discnb("export", "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    assert "student-Q8_0.gguf was altered" in done.stderr
+    assert "export: working" in done.stdout and "train: working" not in done.stdout
+    assert sha256(file) == want
+
+
+def test_chat_streams_a_derivation(tiny):
+    done = discnb("chat", "Compute 2 + 3.", "--run-dir", tiny[0], "--kind", "Q8_0", "--max-tokens", "12")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip()) > 5 and done.stderr == ""
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(tiny):
+    done = discnb("train", "--run-dir", tiny[0], "--set", "train.learning_rate=1e-5")
+    assert done.returncode == 2
+    assert "train.learning_rate = 1e-05 (the run has 0.003)" in done.stderr
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path):
+    assert discnb(*small(tmp_path / "whole", "export")).returncode == 0
+    killed = subprocess.Popen([COMMAND, *map(str, small(tmp_path / "killed", "export"))], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "killed").glob("checkpoints/checkpoint-[2-9]/manifest.json")):
+        assert time.monotonic() < deadline and killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert not (tmp_path / "killed" / "student" / "manifest.json").exists()
+    assert discnb(*small(tmp_path / "killed", "export")).returncode == 0
+    for name in ("metrics.jsonl", "student/model.safetensors", "gguf/student-Q4_K_M.gguf", "teacher/head.safetensors"):
+        assert sha256(tmp_path / "killed" / name) == sha256(tmp_path / "whole" / name), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--preset", "huge"], "no preset 'huge'; expected one of tiny, mini"),
+        (["train", "--preset", "tiny", "--set", "train.epoch=2"], "did you mean 'train.epochs'"),
+        (["train", "--preset", "tiny", "--set", "train.epochs"], "expected name=value"),
+        (["chat", "x", "--preset", "tiny"], "does not exist; `discnb export` writes it"),
+        (["data", "--preset", "tiny", "--set", "data.source=/nowhere"], "/nowhere"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path, arguments, message):
+    done = discnb(*arguments, "--run-dir", tmp_path / "run")
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not a run; choose an empty folder"):
+        open_run("tiny", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_reopened_without_a_preset_keeps_its_settings(tmp_path):
+    made = open_run("tiny", tmp_path / "run", {"train.epochs": 0.5})
+    assert open_run(None, tmp_path / "run").config == made.config
+    with pytest.raises(ValueError, match=r"train\.epochs = 1\.0 \(the run has 0\.5\)"):
+        open_run("tiny", tmp_path / "run")
+
+
+def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
+    parameters = {"presset": "tiny", "run_dir": str(tmp_path / "run")}
+    with pytest.warns(UserWarning), pytest.raises(PapermillExecutionError, match="unknown parameter presset"):
+        papermill.execute_notebook(
+            notebook_path(), tmp_path / "out.ipynb", parameters=parameters, kernel_name="python3", progress_bar=False
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_known_notebook_parameters_pass():
+    check_parameters({"preset": "tiny", "run_dir": None, "overrides": {}, "_dh": [], "In": [], "get_ipython": None})

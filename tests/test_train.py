@@ -1,0 +1,232 @@
+import json
+import math
+import shutil
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import TrainingArguments
+
+from discnb.checkpoint import newest_checkpoint
+from discnb.data import Collator, tokenize_samples
+from discnb.evaluate import evaluate_split
+from discnb.models import scratch_student, scratch_teacher, scratch_tokenizer
+from discnb.objective import DiscObjective
+from discnb.teacher import OnlineTeacher
+from discnb.train import DiscTrainer, DistilledStudent, DriftWarning, DriftWatch, train_language_model
+
+SAMPLES = 12
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    samples = Dataset.from_list(
+        [
+            {"question": f"What is {i} + {i}?", "cot": f"Twice {i}. " * (1 + i % 4), "response": f"{2 * i}"}
+            for i in range(SAMPLES)
+        ]
+    )
+    tokenizer = scratch_tokenizer((text for row in samples for text in row.values()), 300)
+    tokens, _ = tokenize_samples(samples, tokenizer, 128)
+    teacher = scratch_teacher(tokenizer, seed=0)
+    train_language_model(
+        teacher, tokens, Collator(tokenizer.pad_token_id), steps=20, batch_size=6, learning_rate=3e-3, seed=0
+    )
+    return tokenizer, tokens, OnlineTeacher(teacher)
+
+
+def make_trainer(corpus, folder, *, batch=2, accumulation=2, rate=1e-3, save=2, epochs=2, teacher=None, **kwargs):
+    tokenizer, tokens, online = corpus
+    teacher = teacher or online
+    folder.mkdir(exist_ok=True)
+    model = DistilledStudent(scratch_student(tokenizer, seed=1), DiscObjective(), teacher.head).train()
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr": rate / 10},
+        warmup_steps=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=save,
+        seed=3,
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    return DiscTrainer(
+        model,
+        arguments,
+        teacher=teacher,
+        metrics_path=folder / "metrics.jsonl",
+        train_dataset=tokens,
+        data_collator=Collator(tokenizer.pad_token_id),
+        **kwargs,
+    )
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def straight(corpus, tmp_path_factory):
+    """Six optimizer steps without an interruption."""
+    folder = tmp_path_factory.mktemp("straight")
+    trainer = make_trainer(corpus, folder)
+    trainer.train()
+    return folder, trainer
+
+
+def test_training_lowers_the_divergence(corpus, straight):
+    tokenizer, tokens, teacher = corpus
+    trained = straight[1].model
+    fresh = DistilledStudent(scratch_student(tokenizer, seed=1), DiscObjective(), teacher.head)
+    before, after = (evaluate_split(m, teacher, tokens, Collator(0))[0] for m in (fresh, trained))
+    assert after.kl < before.kl
+    assert before.pivot_kl + before.smooth_kl == pytest.approx(before.kl)
+    assert after.perplexity == pytest.approx(math.exp(after.ce))
+    assert trained.training
+
+
+def test_every_step_leaves_its_terms(straight):
+    found = rows(straight[0])
+    assert [row["step"] for row in found] == [1, 2, 3, 4, 5, 6]
+    names = {"loss", "ce", "kd", "energy", "kl", "pivot_fraction", "singular_fraction", "proof_weight", "learning_rate"}
+    assert names | {"grad_norm", "step"} == set(found[0])
+    for row in found:
+        assert row["loss"] == pytest.approx(0.55 * row["ce"] + 0.45 * row["kd"] + 0.02 * row["energy"], rel=1e-5)
+
+
+def test_the_proof_weight_is_linear_and_the_rate_ends_at_its_minimum(straight):
+    found = rows(straight[0])
+    assert [row["proof_weight"] for row in found] == pytest.approx([2.5, 2.3, 2.1, 1.9, 1.7, 1.5])
+    rates = [row["learning_rate"] for row in found]
+    assert rates[0] == 0 and rates[2] == pytest.approx(1e-3) and rates[2] > rates[3] > rates[4] > rates[5] > 1e-4
+    assert straight[1].lr_scheduler.get_last_lr()[0] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("interrupted_after", [2, 4])
+def test_a_resumed_run_ends_in_the_same_bytes(corpus, straight, tmp_path, interrupted_after):
+    class Killed(BaseException):
+        pass
+
+    def kill(row, steps):
+        if row["step"] > interrupted_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        make_trainer(corpus, tmp_path, progress=kill).train()
+    assert newest_checkpoint(tmp_path / "checkpoints").name == f"checkpoint-{interrupted_after}"
+    resumed = make_trainer(corpus, tmp_path)
+    resumed.train()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
+    want = straight[1].model.student.state_dict()
+    for name, tensor in resumed.model.student.state_dict().items():
+        assert torch.equal(tensor, want[name]), name
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_the_result_is_the_same(corpus, straight, tmp_path, caplog):
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    weights = newest / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    weights.write_bytes(data)
+    make_trainer(corpus, tmp_path).train()
+    assert f"{newest.name}/model.safetensors was altered" in caplog.text
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
+
+
+def test_checkpoints_hold_no_pickled_arguments_and_only_the_newest_are_kept(straight):
+    folders = sorted((straight[0] / "checkpoints").iterdir())
+    assert [f.name for f in folders] == ["checkpoint-4", "checkpoint-6"]
+    assert not (folders[0] / "training_args.bin").exists()
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(1, 8), (8, 1), (2, 4), (4, 2), (5, 2)])
+def test_every_batching_of_a_step_has_the_same_loss_and_gradient(corpus, tmp_path, batch, accumulation):
+    """Twelve samples: with 8 to a step the second is short, with 5 × 2 its micro-batches are uneven."""
+    make_trainer(corpus, tmp_path, batch=batch, accumulation=accumulation, epochs=1, save=99).train()
+    first, last = rows(tmp_path)[0], rows(tmp_path)[-1]
+    make_trainer(corpus, tmp_path / "reference", batch=batch * accumulation, accumulation=1, epochs=1, save=99).train()
+    want_first, want_last = rows(tmp_path / "reference")[0], rows(tmp_path / "reference")[-1]
+    for name in ("loss", "ce", "kd", "energy", "grad_norm"):
+        assert first[name] == pytest.approx(want_first[name], rel=1e-5)
+        assert last[name] == pytest.approx(want_last[name], rel=1e-4)
+
+
+def test_a_non_finite_loss_stops_before_the_step_and_names_the_samples(corpus, tmp_path):
+    *_, teacher = corpus
+
+    class Broken:
+        head = teacher.head
+
+        def hidden(self, index, input_ids, attention_mask):
+            hidden = teacher.hidden(index, input_ids, attention_mask)
+            return torch.where((index == 7)[:, None, None], torch.nan, hidden)
+
+    trainer = make_trainer(corpus, tmp_path, teacher=Broken())
+    start = {name: p.clone() for name, p in trainer.model.student.named_parameters()}
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is nan at step \d+, samples .*7.*nothing was updated"
+    ) as error:
+        trainer.train()
+    if "step 1," in str(error.value):
+        assert all(torch.equal(p, start[name]) for name, p in trainer.model.student.named_parameters())
+
+
+def test_progress_hears_of_every_step_with_its_speed(corpus, tmp_path):
+    heard = []
+    make_trainer(corpus, tmp_path, epochs=1, progress=lambda row, steps: heard.append((row, steps))).train()
+    assert [(row["step"], steps) for row, steps in heard] == [(1, 3), (2, 3), (3, 3)]
+    assert all(row["tokens_per_second"] > 0 for row, _ in heard)
+
+
+def drift(losses, energies, window=4):
+    watch, history = DriftWatch(window), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step, (loss, energy) in enumerate(zip(losses, energies, strict=True)):
+            history.append({"loss": loss, "energy": energy})
+            watch.on_log(None, SimpleNamespace(log_history=history, global_step=step), None)
+    return [str(w.message) for w in caught if w.category is DriftWarning]
+
+
+def noisy(first, last, n=24):
+    return [first + (last - first) * i / n + 0.01 * (-1) ** i for i in range(n)]
+
+
+def test_falling_loss_with_rising_energy_warns_once_with_figures():
+    said = drift(noisy(3, 2), noisy(0.1, 0.9))
+    assert len(said) == 1
+    assert "loss fell from" in said[0] and "gap energy rose from" in said[0]
+
+
+@pytest.mark.parametrize("course", [((3, 2), (0.9, 0.1)), ((2, 3), (0.1, 0.9)), ((3, 2), (0.5, 0.5))])
+def test_other_courses_do_not_warn(course):
+    (a, b), (c, d) = course
+    assert drift(noisy(a, b), noisy(c, d)) == []
+
+
+def test_a_scratch_teacher_learns_the_corpus(corpus):
+    tokenizer, tokens, _ = corpus
+    model, losses = scratch_teacher(tokenizer, seed=0), []
+    train_language_model(
+        model,
+        tokens,
+        Collator(tokenizer.pad_token_id),
+        steps=8,
+        batch_size=6,
+        learning_rate=3e-3,
+        seed=0,
+        progress=lambda step, loss: losses.append(loss),
+    )
+    assert len(losses) == 8 and losses[-1] < 0.6 * losses[0]
+    assert not model.training
