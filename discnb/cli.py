@@ -134,22 +134,29 @@ def _show_results(opened: "Run") -> None:
     _show_evaluation(results["eval"])
     _show_files(results["gguf"])
     console.print("[bold]A derivation by the Q4_K_M file[/]\n")
-    console.print(f"Problem: {results['question']}\n", markup=False)
-    console.print(results["gguf"]["Q4_K_M"]["generation"].strip() + "\n", markup=False)
+    print(f"Problem: {results['question']}\n\n{results['gguf']['Q4_K_M']['generation'].strip()}\n")
     seconds = results["seconds"]
     spent = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
-    console.print(f"{sum(seconds.values()):.0f} s ({spent}). Everything is in {opened.folder}/")
+    print(f"{sum(seconds.values()):.0f} s ({spent}). Everything is in {opened.folder}/")
 
 
 def _show_evaluation(reports: dict[str, dict[str, float]]) -> None:
-    table = Table("held-out", *reports, title="Student against teacher")
-    for name in ("kl", "pivot_kl", "smooth_kl", "ce", "perplexity", "energy"):
-        table.add_row(name, *(f"{report[name]:.4g}" for report in reports.values()))
+    table = Table("held-out split, nats per token", *reports, title="Student against teacher")
+    labels = {
+        "kl": "KL to the teacher",
+        "pivot_kl": "  of it at pivots",
+        "smooth_kl": "  of it elsewhere",
+        "ce": "cross-entropy",
+        "perplexity": "perplexity (no unit)",
+        "energy": "gap energy (nats²)",
+    }
+    for name, label in labels.items():
+        table.add_row(label, *(f"{report[name]:.4g}" for report in reports.values()))
     console.print(table)
 
 
 def _show_files(files: dict[str, dict[str, Any]]) -> None:
-    table = Table("GGUF", "MB", "KL to PyTorch", "top-1", "tokens/s", title="Exported files")
+    table = Table("GGUF", "MB", "KL to PyTorch, nats per token", "same top token", "tokens/s", title="Exported files")
     for kind, facts in files.items():
         table.add_row(
             kind,

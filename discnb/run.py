@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from torch.utils.tensorboard import SummaryWriter
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.integrations import TensorBoardCallback
+from transformers.utils import logging as transformers_logging
 
 from . import __version__, gguf, llama, models
 from .card import model_card
@@ -48,6 +49,8 @@ def open_run(
     Without a preset, an existing run keeps its settings and a new one is `mini`. A folder made with other settings is a
     ValueError that lists them, since its finished stages would not be what the settings say.
     """
+    disable_progress_bars()  # of transformers and datasets: a run shows its own
+    transformers_logging.disable_progress_bar()
     folder = Path(run_dir) if run_dir else Path("runs") / (preset or "mini")
     saved = read_json(folder / "config.json") if (folder / "config.json").exists() else None
     if folder.is_dir() and saved is None and any(folder.iterdir()):

@@ -9,21 +9,8 @@ from fractions import Fraction
 from random import Random
 
 from discnb.data.classics import CLASSICS
+from discnb.data.domains import CARD_COUNTS
 from discnb.data.kinds import KINDS
-
-DOMAINS = {
-    "Physics": 2254,
-    "Linear-Algebra": 667,
-    "Differential-Equations": 636,
-    "Electromagnetism": 580,
-    "Mathematics": 576,
-    "Engineering": 574,
-    "Classical-Mechanics": 343,
-    "Theoretical-Mechanics": 307,
-    "Physiology": 114,
-    "Molecular-Biology": 71,
-}
-"""The domains and their sizes in the published data; `mini` keeps the proportions."""
 
 CLASSICS_FROM = 600
 """The smallest corpus that holds the hand-written derivations: a smaller one has no room for them."""
@@ -48,10 +35,10 @@ def mini_corpus(size: int = 640, seed: int = 42) -> list[dict[str, str]]:
 
 def apportion(size: int) -> dict[str, int]:
     """How many of `size` problems each domain gets: its share of the published data by largest remainder."""
-    total = sum(DOMAINS.values())
-    quotas = {domain: Fraction(size * published, total) for domain, published in DOMAINS.items()}
+    total = sum(CARD_COUNTS.values())
+    quotas = {domain: Fraction(size * published, total) for domain, published in CARD_COUNTS.items()}
     counts = {domain: int(quota) for domain, quota in quotas.items()}
-    by_remainder = sorted(DOMAINS, key=lambda domain: counts[domain] - quotas[domain])
+    by_remainder = sorted(CARD_COUNTS, key=lambda domain: counts[domain] - quotas[domain])
     for domain in by_remainder[: size - sum(counts.values())]:
         counts[domain] += 1
     return counts

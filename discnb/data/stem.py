@@ -9,19 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 
-CARD_COUNTS = {
-    "Physics": 2254,
-    "Linear-Algebra": 667,
-    "Differential-Equations": 636,
-    "Electromagnetism": 580,
-    "Mathematics": 576,
-    "Engineering": 574,
-    "Classical-Mechanics": 343,
-    "Theoretical-Mechanics": 307,
-    "Physiology": 114,
-    "Molecular-Biology": 71,
-}
-"""The rows of each published set, in the card's order; a set is called `dataset-CoT-<domain>-<rows>`."""
+from discnb.data.domains import CARD_COUNTS
 
 OWNER = "0xZee"
 FILE = "data/train-00000-of-00001.parquet"

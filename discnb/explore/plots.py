@@ -39,7 +39,7 @@ def energy_against_loss(metrics: Sequence[dict[str, float]], ax: Axes | None = N
     ax.plot(loss, energy, color=MUTED, lw=0.6, zorder=1)
     points = ax.scatter(loss, energy, c=[row["step"] for row in metrics], cmap="cividis", s=18, zorder=2)
     ax.figure.colorbar(points, ax=ax, label="optimizer step")
-    ax.set(xlabel="loss", ylabel="gap energy (nats²)", xscale="log", yscale="log", title="Energy against loss")
+    ax.set(xlabel="loss", ylabel="gap energy (nats²)", yscale="log", title="Energy against loss")
     return _described(
         figure,
         f"Gap energy against loss over {len(metrics)} steps: the loss goes from {loss[0]:.2f} to {loss[-1]:.2f} and "
@@ -74,10 +74,10 @@ def token_strip(strip: TokenStrip, *, kl_max: float | None = None, columns: int 
         shade = min(scale(strip.kl[index]), 1.0) * 0.95
         ax.add_patch(Rectangle((x, y), len(text), 0.92, color=ramp(shade), lw=0))
         pivot = strip.pivot[index]
-        style: dict[str, Any] = {"color": "white" if shade > 0.55 else INK, "weight": "bold" if pivot else "normal"}
+        style: dict[str, Any] = {"color": "white" if shade > 0.5 else INK, "weight": "bold" if pivot else "normal"}
         for offset, character in enumerate(text):
             # one call a character: monospaced whatever the font's advance
-            ax.text(x + offset + 0.5, y + 0.46, character, ha="center", va="center", size=8, family="monospace",
+            ax.text(x + offset + 0.5, y + 0.46, character, ha="center", va="center", size=10, family="monospace",
                     parse_math=False, **style)  # fmt: skip
         if pivot:
             ax.plot([x, x + len(text)], [y + 0.94] * 2, color=ACCENT, lw=2, solid_capstyle="butt")
@@ -89,10 +89,11 @@ def token_strip(strip: TokenStrip, *, kl_max: float | None = None, columns: int 
     bar.set_label("KL(teacher ‖ student) in nats;  underlined: pivot;  dotted: singular", size=8)
     bar.ax.tick_params(labelsize=7)
     worst = max(range(len(strip.kl)), key=strip.kl.__getitem__)
+    mean = sum(strip.kl) / max(1, len(strip.kl) - 1)  # nothing predicts the first token
     return _described(
         figure,
-        f"A derivation of {len(strip.tokens)} tokens coloured by KL to the teacher: mean "
-        f"{sum(strip.kl) / len(strip.kl):.2f} nats, largest {strip.kl[worst]:.2f} at {strip.tokens[worst]!r}; "
+        f"A derivation of {len(strip.tokens)} tokens coloured by KL to the teacher: mean {mean:.2f} nats, largest "
+        f"{strip.kl[worst]:.2f} at {strip.tokens[worst]!r}; "
         f"{sum(strip.pivot)} pivots and {sum(strip.singular)} singular tokens are marked.",
     )
 

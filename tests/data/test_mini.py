@@ -18,8 +18,9 @@ from sympy import Matrix, Rational, Symbol, diff, eye, integrate, log, simplify,
 
 from discnb.data import mini
 from discnb.data.classics import CLASSICS
+from discnb.data.domains import CARD_COUNTS
 from discnb.data.kinds import KINDS
-from discnb.data.mini import DOMAINS, PATIENCE, apportion, mini_corpus
+from discnb.data.mini import PATIENCE, apportion, mini_corpus
 
 ROOT = Path(__file__).parents[2]
 SMALL_DOMAINS = {"Physiology", "Molecular-Biology"}
@@ -531,10 +532,10 @@ def test_every_kind_is_solved_again():
 
 def test_domains_keep_the_published_proportions(corpus):
     counts = Counter(sample["domain"] for sample in corpus)
-    total = sum(DOMAINS.values())
+    total = sum(CARD_COUNTS.values())
     assert total == 6122
     assert len(corpus) == 640
-    for domain, published in DOMAINS.items():
+    for domain, published in CARD_COUNTS.items():
         assert abs(counts[domain] - 640 * published / total) < 1
 
 
@@ -542,9 +543,9 @@ def test_domains_keep_the_published_proportions(corpus):
 def test_apportionment_adds_up(size):
     counts = apportion(size)
     assert sum(counts.values()) == size
-    assert all(abs(counts[domain] - size * DOMAINS[domain] / 6122) < 1 for domain in DOMAINS)
+    assert all(abs(counts[domain] - size * CARD_COUNTS[domain] / 6122) < 1 for domain in CARD_COUNTS)
     if size == 6122:
-        assert counts == DOMAINS
+        assert counts == CARD_COUNTS
 
 
 def test_samples_have_the_five_keys(corpus):
@@ -581,7 +582,7 @@ def test_no_question_is_asked_twice(size):
 
 
 def test_the_kinds_are_many_and_all_used(corpus):
-    assert set(KINDS) == set(DOMAINS)
+    assert set(KINDS) == set(CARD_COUNTS)
     assert sum(len(kinds) for kinds in KINDS.values()) >= 30
     for domain, kinds in KINDS.items():
         assert len(kinds) >= (7 if domain == "Physics" else 2 if domain in SMALL_DOMAINS else 3)
@@ -598,12 +599,12 @@ def test_each_kind_is_worded_in_many_ways(generated):
 
 def test_the_classics_are_in_every_corpus_from_600():
     assert len(CLASSICS) >= 20
-    assert {sample["domain"] for sample in CLASSICS} == set(DOMAINS)
+    assert {sample["domain"] for sample in CLASSICS} == set(CARD_COUNTS)
     for size in (600, 640):
         corpus = mini_corpus(size)
         assert len(corpus) == size
         assert [sample for sample in corpus if sample["kind"] == "classic"] == sorted(
-            CLASSICS, key=lambda sample: list(DOMAINS).index(sample["domain"])
+            CLASSICS, key=lambda sample: list(CARD_COUNTS).index(sample["domain"])
         )
     assert not any(sample["kind"] == "classic" for sample in mini_corpus(599))
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discnb.data.stem import ALIASES, CARD_COUNTS, SkippedRows, load_stem, repair_newlines
+from discnb.data.domains import CARD_COUNTS
+from discnb.data.stem import ALIASES, SkippedRows, load_stem, repair_newlines
 
 FILE = "data/train-00000-of-00001.parquet"
 COLUMNS = ["question", "cot", "response", "domain"]
