@@ -57,9 +57,13 @@ class StudentConfig:
     """Transformer layers a pruned student keeps."""
     revision: str | None = None
     """The hub revision to load."""
+    dither: float = 0.0
+    """Noise on a pruned student's weights, in steps of a 4-bit grid: for a teacher that was 4-bit (`models.dither`)."""
 
     def __post_init__(self) -> None:
         _positive(self, "layers")
+        if not 0 <= self.dither <= 0.5:
+            raise ValueError(f"student.dither is {self.dither}; expected 0 to 0.5 steps")
         if (self.model == "prune") != (self.layers is not None):
             raise ValueError(
                 f"student.layers is {self.layers} for {self.model!r}; a pruned student, and only it, has some"

@@ -1,5 +1,6 @@
 """Running `train.ipynb` by papermill: the notebook of a run is its record."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ def execute(run: "Run") -> Path:
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     from .config import changed
     from .presets import preset
@@ -43,6 +45,8 @@ def execute(run: "Run") -> Path:
             },
             kernel_name="python3",
             progress_bar=False,
+            # the kernel listens on a socket file, not on the network; Windows has none
+            config=Config({"KernelManager": {"transport": "ipc"}}) if os.name == "posix" else Config(),
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )

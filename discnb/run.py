@@ -305,7 +305,10 @@ class Run:
         if c.model == "scratch":
             return models.scratch_student(self.tokenizer, self.config.train.seed)
         if c.layers is not None:
-            return models.prune_depth(self.teacher_model()[0], c.layers)
+            student = models.prune_depth(self.teacher_model()[0], c.layers)
+            if c.dither:
+                models.dither(student, c.dither, self.config.train.seed)
+            return student
         return models.load_model(c.model, revision=c.revision)[0]
 
     def student(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

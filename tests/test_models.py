@@ -4,6 +4,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from discnb.models import (
+    dither,
     head_weight,
     load_model,
     prune_depth,
@@ -73,6 +74,21 @@ def test_pruning_keeps_both_ends_and_shares_no_memory(tokenizer):
 def test_an_impossible_depth_is_refused(tokenizer, layers):
     with pytest.raises(ValueError, match=f"layers is {layers}; expected 2 to 4"):
         prune_depth(scratch_teacher(tokenizer, seed=0), layers)
+
+
+def test_dither_moves_a_weight_by_at_most_its_share_of_a_step_and_is_the_same_every_time(tokenizer):
+    plain, noisy, again = (scratch_student(tokenizer, seed=0) for _ in range(3))
+    for model in (noisy, again):
+        dither(model, 0.25, seed=3)
+    for name, was in plain.state_dict().items():
+        now = noisy.state_dict()[name]
+        assert torch.equal(now, again.state_dict()[name])
+        if "layers" in name and was.ndim == 2:
+            blocks, moved = was.reshape(-1, 32), (now - was).reshape(-1, 32).abs()
+            step = (blocks.amax(1) - blocks.amin(1)) / 15
+            assert (moved.amax(1) <= 0.25 * step * 1.01).all() and moved.mean() > 0.1 * step.mean()
+        else:
+            assert torch.equal(now, was)
 
 
 def test_a_folder_loads_what_was_saved(tokenizer, student, tmp_path):
