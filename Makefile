@@ -27,23 +27,24 @@ format: setup
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml constraints.txt $(WHEELHOUSE)/llama-$(LLAMA)
+.venv/ready: pyproject.toml constraints.txt $(WHEELHOUSE)/llama-$(LLAMA) | .venv/made
 	@echo "== installing discnb and its dependencies into .venv"
 	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[mini,test,lint]'
 	@touch $@
 
 # PyPI has llama-cpp-python as source only. The sdist is kept too: a test holds our GGUF writer to the converter in it.
-$(WHEELHOUSE)/llama-$(LLAMA): | $(BIN)/python
+$(WHEELHOUSE)/llama-$(LLAMA): | .venv/made
 	@echo "== building llama-cpp-python $(LLAMA), once: about four minutes on two cores"
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: -d $(WHEELHOUSE) llama-cpp-python==$(LLAMA)
 	CMAKE_ARGS="$(LLAMA_FLAGS)" $(BIN)/python -m pip wheel --quiet --no-deps --no-cache-dir -w $(WHEELHOUSE) \
 		$(WHEELHOUSE)/llama_cpp_python-$(LLAMA).tar.gz
 	@touch $@
 
-$(BIN)/python:
+.venv/made:
 	@echo "== making a virtual environment in .venv"
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "discnb needs Python 3.11 or newer: make PYTHON=...")'
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "discnb needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
 
 clean:  ## everything but runs/
 	rm -rf .venv $(WHEELHOUSE) .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class DamagedFile(ValueError):
-    """A file that a manifest lists is missing or not what was written; `path` says which."""
+    """Files that a manifest lists are missing or not what was written; `paths` says which."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"{path} {what}")
-        self.path = path
+    def __init__(self, faults: dict[Path, str]) -> None:
+        super().__init__("; ".join(f"{path} {what}" for path, what in faults.items()))
+        self.paths = list(faults)
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DamagedFile(path, f"is not valid JSON ({error})") from error
+        raise DamagedFile({path: f"is not valid JSON ({error})"}) from error
 
 
 def sha256(path: Path) -> str:
@@ -86,15 +86,29 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not (folder / MANIFEST).exists():
         return None
     manifest = read_json(folder / MANIFEST)
+    faults = {}
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.exists():
-            raise DamagedFile(path, f"is missing although {folder / MANIFEST} lists it")
-        if path.stat().st_size != expected["bytes"]:
-            raise DamagedFile(path, f"has {path.stat().st_size} bytes; its manifest says {expected['bytes']}")
-        if sha256(path) != expected["sha256"]:
-            raise DamagedFile(path, f"was altered: its SHA-256 is not the one in {folder / MANIFEST}")
+            faults[path] = f"is missing although {folder / MANIFEST} lists it"
+        elif path.stat().st_size != expected["bytes"]:
+            faults[path] = f"has {path.stat().st_size} bytes; its manifest says {expected['bytes']}"
+        elif sha256(path) != expected["sha256"]:
+            faults[path] = f"was altered: its SHA-256 is not the one in {folder / MANIFEST}"
+    if faults:
+        raise DamagedFile(faults)
     return manifest
+
+
+def mend(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a complete folder, or None; what is damaged is named, and deleted so that it is made again."""
+    try:
+        return read_manifest(folder)
+    except DamagedFile as damage:
+        log.warning("%s: made again", damage)
+        for path in [folder / MANIFEST, *damage.paths]:
+            path.unlink(missing_ok=True)
+        return None
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .checkpoint import read_json
 from .notebook import NotebookError
 
 if TYPE_CHECKING:
@@ -90,8 +91,12 @@ def chat(
     """Have the distilled student derive an answer, streaming, through llama.cpp."""
     from .llama import LlamaModel
     from .prompt import prompt_for
+    from .quantize import QUANTIZATIONS
+    from .run import open_run
 
-    opened = _open(preset, run_dir, None)
+    if kind not in QUANTIZATIONS:
+        raise ValueError(f"there is no file of kind {kind!r}; expected one of {', '.join(QUANTIZATIONS)}")
+    opened = open_run(preset, run_dir, must_exist=True)
     path = opened.gguf_file(kind)
     if not path.exists():
         raise ValueError(f"{path} does not exist; `discnb export` writes it")
@@ -112,7 +117,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         app()
-    except (ValueError, FloatingPointError, OSError, NotebookError) as error:
+    except (ValueError, FloatingPointError, OSError, ImportError, NotebookError) as error:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"discnb: {error}")
         sys.exit(2)
 
@@ -130,7 +135,7 @@ def _open(preset: str | None, run_dir: Path | None, settings: list[str] | None) 
 
 
 def _show_results(opened: "Run") -> None:
-    results = opened.report()
+    results = read_json(opened.folder / "results.json")
     _show_evaluation(results["eval"])
     _show_files(results["gguf"])
     console.print("[bold]A derivation by the Q4_K_M file[/]\n")

@@ -23,6 +23,10 @@ class DataConfig:
     """Longer texts are truncated from the right to so many tokens."""
     seed: int = 42
     """Of the shuffle and the split."""
+    bad_rows: str = "error"
+    """What a row without usable text does: `error` stops, `skip` leaves it out and counts it."""
+    revision: str | None = None
+    """The hub's revision of the ten sets."""
 
     def __post_init__(self) -> None:
         _positive(self, "size", "max_length", "train_samples", "eval_samples")
@@ -62,8 +66,8 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "layers")
-        if not 0 <= self.dither <= 0.5:
-            raise ValueError(f"student.dither is {self.dither}; expected 0 to 0.5 steps")
+        if not 0 <= self.dither <= 0.5 or (self.dither and self.model != "prune"):
+            raise ValueError(f"student.dither is {self.dither}; expected 0 to 0.5 steps, and 0 unless it is pruned")
         if (self.model == "prune") != (self.layers is not None):
             raise ValueError(
                 f"student.layers is {self.layers} for {self.model!r}; a pruned student, and only it, has some"
@@ -73,6 +77,7 @@ class StudentConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     epochs: float = 1.0
+    """Passes over the training split."""
     batch_size: int = 1
     """Sequences per forward."""
     accumulation: int = 8
@@ -82,20 +87,25 @@ class TrainConfig:
     min_learning_rate: float = 1e-6
     """Where the cosine ends."""
     warmup_steps: int = 30
+    """Optimizer steps over which the learning rate rises to its peak."""
     weight_decay: float = 0.01
+    """AdamW's, on matrices."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
     proof_weight_first: float = 2.5
     """Cross-entropy weight of proof tokens at the first optimizer step, linear to the last."""
     proof_weight_last: float = 1.5
+    """The same at the last step."""
     bf16: bool = False
     """Autocast forwards to bfloat16; weights and optimizer stay float32."""
     checkpoint_steps: int = 100
     """Optimizer steps between checkpoints."""
     keep_checkpoints: int = 2
+    """Older complete checkpoints are deleted."""
     drift_window: int = 20
     """Optimizer steps the drift watch compares with as many before them."""
     seed: int = 42
+    """Of the data order and of models from scratch."""
 
     def __post_init__(self) -> None:
         _positive(
@@ -107,8 +117,11 @@ class TrainConfig:
                 f"train.min_learning_rate is {self.min_learning_rate}; expected 0 to train.learning_rate "
                 f"({self.learning_rate})"
             )
-        if self.warmup_steps < 0 or self.drift_window < 2:
-            raise ValueError("train.warmup_steps must be at least 0 and train.drift_window at least 2")
+        for name in ("warmup_steps", "weight_decay", "proof_weight_first", "proof_weight_last"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"train.{name} is {getattr(self, name)}; expected a number >= 0")
+        if self.drift_window < 2:
+            raise ValueError(f"train.drift_window is {self.drift_window}; expected at least 2 steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +141,8 @@ class ExportConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
+    """A run's settings: its preset's name and one section per concern."""
+
     preset: str
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -156,7 +171,7 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     for name, value in changes.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            raise ValueError(f"there is no setting {name!r}; did you mean {near[0]!r}? (`discnb run --help` lists all)")
+            raise ValueError(f"there is no setting {name!r}; did you mean {near[0]!r}?")
         section, setting = name.split(".")
         sections.setdefault(section, {})[setting] = _read(value, known[name].type, name)
     return dataclasses.replace(

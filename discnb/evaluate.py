@@ -11,7 +11,6 @@ from .data.tokens import Collator
 from .objective import DiscObjective, SequenceSignals
 from .signal import gap_energy
 from .teacher import Teacher
-from .train import DistilledStudent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +34,34 @@ class SplitReport:
 
 @torch.no_grad()
 def sequence_signals(
-    model: DistilledStudent, teacher: Teacher, batch: dict[str, Tensor], objective: DiscObjective
-) -> list[tuple[SequenceSignals, Tensor]]:
-    """Signals and mask, both cut to the sequence, of each sequence in a batch."""
-    hidden = model.hidden(batch["input_ids"], batch["attention_mask"])
-    states = teacher.hidden(batch["index"], batch["input_ids"], batch["attention_mask"])
+    student: Teacher, teacher: Teacher, batch: dict[str, Tensor], objective: DiscObjective
+) -> list[SequenceSignals]:
+    """The signals of each sequence in a batch, cut to its length. Either side is hidden states and a head."""
+    inputs = batch["index"], batch["input_ids"], batch["attention_mask"]
     out = []
-    for h, g, labels, mask in zip(hidden, states, batch["labels"], batch["mask"], strict=True):
+    for h, g, labels, mask in zip(
+        student.hidden(*inputs), teacher.hidden(*inputs), batch["labels"], batch["mask"], strict=True
+    ):
         n = int(mask.sum())
-        signals = objective.signals(h[:n], model.head, g[:n], model.teacher_head, labels[:n], mask[:n])
-        out.append((signals, mask[:n]))
+        out.append(objective.signals(h[:n], student.head, g[:n], teacher.head, labels[:n], mask[:n]))
     return out
 
 
 def evaluate_split(
-    model: DistilledStudent, teacher: Teacher, split: Dataset, collator: Collator, *, batch_size: int = 8
+    student: Teacher,
+    teacher: Teacher,
+    split: Dataset,
+    collator: Collator,
+    objective: DiscObjective,
+    *,
+    batch_size: int = 8,
 ) -> tuple[SplitReport, list[dict[str, float]]]:
-    """The split's report, and a record per sample. Nothing is smoothed: the figures are the models' own."""
-    objective = replace(model.objective, smoothing_window=1)
-    was_training = model.training
-    model.eval()
-    records = []
+    """The split's report, and a record of sums per sample. Nothing is smoothed: the figures are the models' own."""
+    objective = replace(objective, smoothing_window=1)
+    records: list[dict[str, float]] = []
     for first in range(0, len(split), batch_size):
         rows = [split[i] for i in range(first, min(first + batch_size, len(split)))]
-        for row, (s, mask) in zip(rows, sequence_signals(model, teacher, collator(rows), objective), strict=True):
+        for row, s in zip(rows, sequence_signals(student, teacher, collator(rows), objective), strict=True):
             kl = s.kl.double()
             records.append(
                 {
@@ -67,22 +70,21 @@ def evaluate_split(
                     "kl": kl.sum().item(),
                     "pivot_kl": kl[s.pivot].sum().item(),
                     "ce": s.ce.double().sum().item(),
-                    "energy": gap_energy(kl, mask, window=objective.window).item(),
+                    "energy": gap_energy(kl, torch.ones_like(s.pivot), window=objective.window).item(),
                     "pivots": int(s.pivot.sum()),
                 }
             )
-    model.train(was_training)
-    tokens = sum(record["tokens"] for record in records)
+    tokens = sum(int(record["tokens"]) for record in records)
     if tokens == 0:
         raise ValueError("the split has no token to predict; expected at least one sample of two tokens")
-    kl, pivot_kl, ce = (math.fsum(record[name] for record in records) / tokens for name in ("kl", "pivot_kl", "ce"))
+    mean = {name: math.fsum(record[name] for record in records) / tokens for name in ("kl", "pivot_kl", "ce")}
     report = SplitReport(
-        kl=kl,
-        ce=ce,
-        perplexity=math.exp(ce),
+        kl=mean["kl"],
+        ce=mean["ce"],
+        perplexity=math.exp(mean["ce"]),
         energy=math.fsum(record["energy"] for record in records) / len(records),
-        pivot_kl=pivot_kl,
-        smooth_kl=kl - pivot_kl,
+        pivot_kl=mean["pivot_kl"],
+        smooth_kl=mean["kl"] - mean["pivot_kl"],
         tokens=tokens,
     )
     return report, records

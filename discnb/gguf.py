@@ -274,7 +274,7 @@ def write_gguf(
     if dtype not in FILE_TYPES:
         raise ValueError(f"dtype {dtype!r} is unknown; expected one of {sorted(FILE_TYPES)}, or see `quantize`.")
     config = model.config
-    _check_config(config)
+    check_exportable(config, tokenizer)
     family = ARCHITECTURES[config.model_type][0]
     names = gguf.get_tensor_name_map(family, config.num_hidden_layers)
     state = model.state_dict()
@@ -302,8 +302,9 @@ def write_gguf(
     return Path(path)
 
 
-def _check_config(config: PreTrainedConfig) -> None:
-    """Nothing; ValueError for a model that llama.cpp would compute differently or abort on."""
+def check_exportable(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Nothing; ValueError for a model or tokenizer that llama.cpp would treat differently or abort on."""
+    _llama_cpp_names(json.loads(tokenizer.backend_tokenizer.to_str()))
     if config.model_type not in ARCHITECTURES:
         raise ValueError(
             f"Model type {config.model_type!r} cannot be written to GGUF; expected one of {sorted(ARCHITECTURES)}."

@@ -104,7 +104,7 @@ def dither(model: PreTrainedModel, amplitude: float, seed: int) -> None:
                 blocks = parameter.reshape(-1, 32)
                 step = (blocks.amax(1, keepdim=True) - blocks.amin(1, keepdim=True)) / 15
                 noise = torch.rand(blocks.shape, generator=generator) * 2 - 1
-                parameter += (amplitude * step * noise).reshape(parameter.shape)
+                parameter.add_((amplitude * step * noise).reshape(parameter.shape))
 
 
 def scratch_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedTokenizerFast:

@@ -26,6 +26,7 @@ def execute(run: "Run") -> Path:
     A cell that fails is a NotebookError; the copy holds everything up to there.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
@@ -51,5 +52,7 @@ def execute(run: "Run") -> Path:
             stderr_file=sys.stderr,
         )
     except PapermillExecutionError as error:
-        raise NotebookError(f"{error.evalue}\n(the notebook up to there, with the traceback: {target})") from error
+        raise NotebookError(f"{error.ename}: {error.evalue}; the notebook up to there: {target}") from error
+    except DeadKernelError as error:
+        raise NotebookError(f"the notebook's process died (out of memory?); what it did is in {target}") from error
     return target

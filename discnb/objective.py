@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .signal import gap_energy, pivots, singular_tokens, smooth_hidden, token_signals
 from .signal.discrepancy import ALIGNMENTS
+from .signal.sequences import sequence_mean
 
 
 class DiscLoss(NamedTuple):
@@ -64,8 +65,11 @@ class DiscObjective:
     causal: bool = False
     """Average over t−w+1..t instead of the centred window, which has seen the label."""
     ce_weight: float = 0.55
+    """Of CE in the loss."""
     kd_weight: float = 0.45
+    """Of KD in the loss."""
     energy_weight: float = 0.02
+    """Of the gap energy in the loss."""
 
     def __post_init__(self) -> None:
         for name in ("temperature", "amplifier"):
@@ -101,11 +105,12 @@ class DiscObjective:
         """
         if len(labels) == 0:
             raise ValueError("the batch has no sequences; expected at least one")
-        rows = [
-            self._sequence_loss(self.signals(h, student_head, g, teacher_head, y, m), m, proof, proof_weight)
-            for h, g, y, m, proof in zip(student_hidden, teacher_hidden, labels, mask, proof_mask, strict=True)
-        ]
-        return DiscLoss(*(torch.stack(column).mean() for column in zip(*rows, strict=True)))
+
+        def terms(b: int, hidden: Tensor, head: Tensor) -> DiscLoss:
+            signals = self.signals(hidden, head, teacher_hidden[b], teacher_head, labels[b], mask[b])
+            return self._sequence_loss(signals, mask[b], proof_mask[b], proof_weight)
+
+        return sequence_mean(terms, student_hidden, student_head)
 
     def signals(
         self,

@@ -4,19 +4,22 @@ data -> cache (the teacher's hidden states) -> train -> evaluate -> export (GGUF
 stages it needs, so any of them may be called on an empty folder.
 """
 
+import ast
 import json
 import logging
 import platform
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
+from filelock import FileLock, Timeout
 from torch.utils.tensorboard import SummaryWriter
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.integrations import TensorBoardCallback
@@ -24,16 +27,17 @@ from transformers.utils import logging as transformers_logging
 
 from . import __version__, gguf, llama, models
 from .card import model_card
-from .checkpoint import MANIFEST, DamagedFile, read_json, read_manifest, write_json, write_manifest, write_text
+from .checkpoint import mend, read_json, write_json, write_manifest, write_text
 from .config import RunConfig, changed, override, settings
 from .data import Collator, load_stem, tokenize_samples
+from .data.domains import CARD_COUNTS
 from .evaluate import evaluate_split, sequence_signals
 from .explore.strip import TokenStrip
 from .presets import preset as named_preset
 from .progress import progress
 from .prompt import prompt_for
 from .quantize import QUANTIZATIONS, importance_matrix, quantize
-from .teacher import CachedTeacher, OnlineTeacher, write_cache
+from .teacher import CachedTeacher, OnlineTeacher, Teacher, write_cache
 from .train import DiscTrainer, DistilledStudent, train_language_model
 
 SPLITS = ("train", "eval")
@@ -42,7 +46,11 @@ log = logging.getLogger(__name__)
 
 
 def open_run(
-    preset: str | None = None, run_dir: str | Path | None = None, overrides: dict[str, Any] | None = None
+    preset: str | None = None,
+    run_dir: str | Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    *,
+    must_exist: bool = False,
 ) -> "Run":
     """The run in `run_dir` (default `runs/<preset>`), made if it does not exist.
 
@@ -53,8 +61,10 @@ def open_run(
     transformers_logging.disable_progress_bar()
     folder = Path(run_dir) if run_dir else Path("runs") / (preset or "mini")
     saved = read_json(folder / "config.json") if (folder / "config.json").exists() else None
-    if folder.is_dir() and saved is None and any(folder.iterdir()):
+    if folder.is_dir() and saved is None and any(path.suffix != ".tmp" for path in folder.iterdir()):
         raise ValueError(f"{folder} holds files but no config.json, so it is not a run; choose an empty folder")
+    if must_exist and saved is None:
+        raise ValueError(f"there is no run in {folder}; `discnb run` makes one")
     config = named_preset(preset or (saved["preset"] if saved else "mini"))
     if preset is None and saved is not None:
         config = override(config, settings(saved))
@@ -69,12 +79,19 @@ def open_run(
     return Run(folder, config)
 
 
-def check_parameters(namespace: dict[str, Any]) -> None:
-    """Refuse a notebook parameter nobody reads: papermill itself only warns. `namespace` is the notebook's globals."""
+def check_parameters(cells: Sequence[str]) -> None:
+    """Refuse a notebook parameter nobody reads, of which papermill only warns; `cells` are the inputs so far (`In`)."""
     known = {"preset", "run_dir", "overrides"}
-    shell = {"In", "Out", "exit", "quit", "open", "get_ipython", "check_parameters"}
-    unknown = sorted(n for n in namespace if not n.startswith("_") and n not in known | shell)
-    if unknown:
+    injected = [cell for cell in cells if cell.startswith("# Parameters\n")]
+    given = {
+        target.id
+        for cell in injected
+        for statement in ast.parse(cell).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+    if unknown := sorted(given - known):
         raise ValueError(f"unknown parameter {', '.join(unknown)}; the notebook takes {', '.join(sorted(known))}")
 
 
@@ -84,28 +101,31 @@ class Run:
 
     folder: Path
     config: RunConfig
+    _done: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)  # verified in this process
 
     def data(self) -> dict[str, Any]:
         """Write the samples as `data/train.parquet` and `data/eval.parquet`."""
 
         def work(folder: Path) -> dict[str, Any]:
             c = self.config.data
-            loaded = load_stem(c.source, size=c.size, seed=c.seed)
+            loaded = load_stem(c.source, size=c.size, seed=c.seed, bad_rows=c.bad_rows, revision=c.revision)
             used = {}
             for name, limit in zip(SPLITS, (c.train_samples, c.eval_samples), strict=True):
                 split = loaded[name].select(range(min(limit or len(loaded[name]), len(loaded[name]))))
                 split.to_parquet(folder / f"{name}.parquet")
                 used[name] = len(split)
-            return {"available": {name: len(loaded[name]) for name in SPLITS}, "used": used}
+            available = {name: len(loaded[name]) for name in SPLITS}
+            whole = c.size if c.source == "mini" else sum(CARD_COUNTS.values())
+            return {"available": available, "used": used, "skipped": whole - sum(available.values())}
 
         return self._stage("data", work)
 
     def cache(self) -> dict[str, Any]:
         """Run the teacher once over both splits and keep its hidden states, head and tokenizer in `teacher/`."""
-        self.data()
+        data = self.data()
 
         def work(folder: Path) -> dict[str, Any]:
-            if self.config.teacher.model == "scratch" and read_manifest(folder / "model") is None:
+            if self.config.teacher.model == "scratch" and mend(folder / "model") is None:
                 self._train_scratch_teacher(folder / "model")
             model, tokenizer = self.teacher_model()
             tokenizer.save_pretrained(folder / "tokenizer")
@@ -127,16 +147,18 @@ class Run:
                 )
             return {**lengths, "teacher": self.config.teacher.model, "vocabulary": vocabulary, "splits": reports}
 
-        return self._stage("cache", work, folder="teacher")
+        return self._stage("cache", work, folder="teacher", needs=[data])
 
     def train(self) -> dict[str, Any]:
         """Distil the student into `student/`, from the newest complete checkpoint if there is one."""
-        self.cache()
+        cache = self.cache()
 
         def work(folder: Path) -> dict[str, Any]:
             c = self.config.train
-            teacher = CachedTeacher(self.folder / "teacher", "train")
-            student = DistilledStudent(self.initial_student(), self.config.objective, teacher.head).train()
+            teacher = self.teacher("train")
+            initial = self.initial_student()
+            gguf.check_exportable(initial.config, self.tokenizer)  # now, not after the training
+            student = DistilledStudent(initial, self.config.objective, teacher.head).train()
             arguments = TrainingArguments(
                 output_dir=str(self.folder / "checkpoints"),
                 num_train_epochs=c.epochs,
@@ -156,6 +178,7 @@ class Run:
                 save_total_limit=None,  # DiscTrainer keeps the newest complete ones
                 remove_unused_columns=False,
                 dataloader_pin_memory=torch.cuda.is_available(),
+                use_cpu=not torch.cuda.is_available(),
                 report_to=[],
                 disable_tqdm=True,
             )
@@ -191,32 +214,33 @@ class Run:
                 "parameters": student.student.num_parameters(),
             }
 
-        return self._stage("train", work, folder="student")
+        return self._stage("train", work, folder="student", needs=[cache], beside=["checkpoints", "tensorboard"])
 
     def evaluate(self) -> dict[str, Any]:
         """Measure the held-out split before and after training; records per sample in `eval/`."""
-        self.train()
+        train = self.train()
 
         def work(folder: Path) -> dict[str, Any]:
-            teacher, split = CachedTeacher(self.folder / "teacher", "eval"), self.tokens("eval")
+            teacher, split = self.teacher("eval"), self.tokens("eval")
             domains = self.samples("eval")["domain"]
+            contenders: dict[str, Callable[[], Teacher]] = {
+                "before": lambda: OnlineTeacher(self.initial_student(), len(teacher.head), torch.float32),
+                "after": lambda: OnlineTeacher(self.student()[0], len(teacher.head), torch.float32),
+                "teacher": lambda: teacher,
+            }
             reports = {}
-            students = {"before": self.initial_student, "after": lambda: self.student()[0]}
-            for name, build in students.items():
-                model = DistilledStudent(build(), self.config.objective, teacher.head)
-                report, records = evaluate_split(model, teacher, split, self.collator)
+            for name, build in contenders.items():
+                report, records = evaluate_split(build(), teacher, split, self.collator, self.config.objective)
                 reports[name] = report.to_dict()
                 lines = (json.dumps({"domain": domains[r["index"]], **r}) + "\n" for r in records)
                 write_text(folder / f"{name}.jsonl", "".join(lines))
-            own = DistilledStudent(self.teacher_model()[0], self.config.objective, teacher.head)
-            reports["teacher"] = evaluate_split(own, teacher, split, self.collator)[0].to_dict()
             return {"reports": reports}
 
-        return self._stage("eval", work)
+        return self._stage("eval", work, needs=[train])
 
     def export(self) -> dict[str, Any]:
         """Write the student as GGUF, quantise it, and compare every file with PyTorch on held-out text."""
-        self.train()
+        train = self.train()
 
         def work(folder: Path) -> dict[str, Any]:
             c = self.config.export
@@ -241,7 +265,7 @@ class Run:
                     update(done, len(QUANTIZATIONS), f"{kind}  KL to PyTorch {parity.kl_to_torch:.2g} nats/token")
             return {"question": question, "gguf": files}
 
-        return self._stage("export", work, folder="gguf")
+        return self._stage("export", work, folder="gguf", needs=[train])
 
     def report(self) -> dict[str, Any]:
         """Gather `results.json` and write the model card; returns the results."""
@@ -257,7 +281,7 @@ class Run:
                 "parameters": train["parameters"],
             },
             "seconds": {name: manifest["seconds"] for name, manifest in stages.items()},
-            "samples": {"available": data["available"], "used": data["used"]},
+            "samples": {name: data[name] for name in ("available", "used", "skipped")},
             "tokens": cache["splits"],
             "steps": train["steps"],
             "eval": evaluation["reports"],
@@ -319,30 +343,65 @@ class Run:
         """Where the GGUF file of a quantisation lies."""
         return self.folder / "gguf" / f"student-{kind}.gguf"
 
+    def teacher(self, split: str) -> CachedTeacher:
+        """The teacher as the cache has it."""
+        return CachedTeacher(self.folder / "teacher", split)
+
     def strip(self, sample: int = 0, *, trained: bool = True) -> TokenStrip:
-        """One held-out derivation token by token, to look at: the student's KL, pivots and singular tokens."""
-        teacher, row = CachedTeacher(self.folder / "teacher", "eval"), self.tokens("eval")[sample]
-        model = DistilledStudent(
-            self.student()[0] if trained else self.initial_student(), self.config.objective, teacher.head
-        ).eval()
-        [(signals, _)] = sequence_signals(model, teacher, self.collator([row]), self.config.objective)
+        """One held-out derivation token by token, to look at: the student's own KL, unsmoothed, and what is marked."""
+        teacher, row = self.teacher("eval"), self.tokens("eval")[sample]
+        model = self.student()[0] if trained else self.initial_student()
+        student = OnlineTeacher(model, len(teacher.head), torch.float32)
+        objective = replace(self.config.objective, smoothing_window=1)
+        [signals] = sequence_signals(student, teacher, self.collator([row]), objective)
         return TokenStrip.build(self.tokenizer, row["input_ids"], signals)
 
-    def _stage(self, name: str, work: Callable[[Path], dict[str, Any]], folder: str | None = None) -> dict[str, Any]:
-        """Do a stage's work in its folder unless its manifest says it is done; returns the manifest."""
+    def _stage(
+        self,
+        name: str,
+        work: Callable[[Path], dict[str, Any]],
+        *,
+        folder: str | None = None,
+        needs: Sequence[dict[str, Any]] = (),
+        beside: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Do a stage's work in its folder unless its manifest says it is done; returns the manifest.
+
+        `needs` are the manifests of the stages it reads. What was made of other inputs is deleted, with what lies
+        `beside` the folder; what an interrupted attempt made of the same inputs is there for `work` to go on from.
+        """
+        if name in self._done:
+            return self._done[name]
         place = self.folder / (folder or name)
+        with self._lock(name):
+            inputs = [manifest["files"] for manifest in needs]
+            record = place / "inputs.json"
+            manifest = mend(place)
+            if not record.exists() or read_json(record) != inputs:
+                if place.exists() and any(place.iterdir()):
+                    log.warning("%s was made of other inputs: stage %s is done again", place, name)
+                for leftover in (place, *(self.folder / other for other in beside)):
+                    shutil.rmtree(leftover, ignore_errors=True)
+                manifest = None
+                write_json(record, inputs)
+            if manifest is None:
+                print(f"{name}: working in {place}", flush=True)
+                begin = time.monotonic()
+                facts = work(place)
+                manifest = write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
+        self._done[name] = manifest
+        return manifest
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        """One process at a time works in a run's folder."""
         try:
-            if (manifest := read_manifest(place)) is not None:
-                return manifest
-        except DamagedFile as damage:
-            log.warning("%s: stage %s is done again", damage, name)
-            damage.path.unlink(missing_ok=True)
-            (place / MANIFEST).unlink(missing_ok=True)
-        place.mkdir(parents=True, exist_ok=True)
-        print(f"{name}: working in {place}", flush=True)
-        begin = time.monotonic()
-        facts = work(place)
-        return write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise ValueError(
+                f"another process works in {self.folder}, so stage {name} was not begun; wait for it or end it"
+            ) from None
 
     def _shared_vocabulary(self, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
         rows = teacher.get_output_embeddings().weight.shape[0]

@@ -37,16 +37,20 @@ class Teacher(Protocol):
     def hidden(
         self, index: Int[Tensor, " B"], input_ids: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T G"]:
-        """Final hidden states, bfloat16, right-padded to the batch's length."""
+        """Final hidden states, right-padded to the batch's length."""
         ...
 
 
 @dataclass
 class OnlineTeacher:
-    """A teacher that runs the model for every batch; `vocabulary` cuts padded rows off its head."""
+    """A teacher that runs the model for every batch; `vocabulary` cuts padded rows off its head.
+
+    Its states come in `dtype`: bfloat16 as from the cache, or more to compare a student itself with a teacher.
+    """
 
     model: PreTrainedModel
     vocabulary: int | None = None
+    dtype: torch.dtype = STATES
 
     def __post_init__(self) -> None:
         self.head = head_weight(self.model, self.vocabulary).detach()
@@ -56,7 +60,7 @@ class OnlineTeacher:
         self, index: Int[Tensor, " B"], input_ids: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T G"]:
         output = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        return output.last_hidden_state.to(STATES)
+        return output.last_hidden_state.to(self.dtype)
 
 
 class CachedTeacher:

@@ -7,6 +7,8 @@ drift, and checkpoints that are complete or not there.
 import json
 import logging
 import math
+import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -21,7 +23,8 @@ from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
 from .checkpoint import keep_newest, newest_checkpoint, write_manifest, write_text
 from .data import Collator
@@ -115,10 +118,23 @@ class DiscTrainer(Trainer):
     def train(self) -> Any:  # type: ignore[override]
         """Train from the newest complete checkpoint in `output_dir`, or from the start where there is none."""
         resume = newest_checkpoint(self.checkpoints)
-        done = int(resume.name.rpartition("-")[2]) if resume else 0
+        done = _step(resume) if resume else 0
+        for rejected in self.checkpoints.glob("checkpoint-*"):
+            if _step(rejected) > done:
+                shutil.rmtree(rejected)
         rows = self.metrics_path.read_text().splitlines() if done else []
+        if len(rows) < done:
+            raise ValueError(
+                f"{self.metrics_path} has {len(rows)} rows, but {resume} is after step {done}; delete "
+                f"{self.checkpoints} to train from the start"
+            )
         # steps after the checkpoint are taken again and write their rows again
         write_text(self.metrics_path, "".join(row + "\n" for row in rows[:done]))
+        if resume and done >= TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME)).max_steps:
+            # the Trainer would look for the end only after one step too many
+            self._load_from_checkpoint(str(resume))
+            self.state.global_step = done
+            return None
         self._tokens, self._clock = 0, time.monotonic()
         return super().train(resume_from_checkpoint=str(resume) if resume else None)
 
@@ -148,6 +164,15 @@ class DiscTrainer(Trainer):
         loss = outputs.loss * share
         return (loss, outputs) if return_outputs else loss
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and not math.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1}; nothing was updated. "
+                "Lower train.learning_rate"
+            )
+        return norm
+
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
         """Sequences, not tokens: the objective is a mean over them."""
         return sum(len(batch["index"]) for batch in batch_samples)
@@ -170,6 +195,8 @@ class DiscTrainer(Trainer):
             row = {"step": step, **logs}
             with self.metrics_path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # a checkpoint must never outlive its rows
             speed = self._tokens / max(time.monotonic() - self._clock, 1e-9)
             self.progress({**row, "tokens_per_second": speed}, self.state.max_steps)
         super().log(logs, start_time)
@@ -224,6 +251,10 @@ class DriftWatch(TrainerCallback):
             )
 
 
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
 def _change(before: list[dict], after: list[dict], name: str) -> tuple[float, float, float]:
     """Mean before, mean after, and their difference in standard errors."""
     a, b = ([row[name] for row in rows] for rows in (before, after))
@@ -275,6 +306,7 @@ def train_language_model(
             save_strategy="no",
             remove_unused_columns=False,
             dataloader_pin_memory=torch.cuda.is_available(),
+            use_cpu=not torch.cuda.is_available(),
             report_to=[],
             disable_tqdm=True,
         )

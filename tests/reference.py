@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import torch.nn.functional as F
 
 
 def log_softmax(logits):
@@ -19,6 +20,15 @@ def token_signals(student_logits, teacher_logits, labels, temperature):
     kl = (np.exp(p) * (p - q)).sum(-1)
     ce = np.array([0.0 if y < 0 else -row[y] for row, y in zip(q1, labels, strict=True)])
     return kl, ce, -(np.exp(q1) * q1).sum(-1)
+
+
+def dense_token_signals(student_hidden, student_head, teacher_hidden, teacher_head, labels, temperature=2.0):
+    """kl, ce, entropy by plain autograd over the whole logits, for gradients."""
+    student, teacher = student_hidden @ student_head.T, teacher_hidden @ teacher_head.T
+    p, q = (F.log_softmax(logits / temperature, dim=-1) for logits in (teacher.detach(), student))
+    q1 = F.log_softmax(student, dim=-1)
+    ce = F.cross_entropy(student, labels, ignore_index=-100, reduction="none")
+    return (p.exp() * (p - q)).sum(-1), ce, -(q1.exp() * q1).sum(-1)
 
 
 def discrepancy(kl, mask, window=1):

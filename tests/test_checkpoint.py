@@ -8,6 +8,7 @@ from discnb.checkpoint import (
     DamagedFile,
     atomic_path,
     keep_newest,
+    mend,
     newest_checkpoint,
     read_json,
     read_manifest,
@@ -54,7 +55,18 @@ def test_every_damage_is_found_and_named(tmp_path, damage, message):
     damage(path)
     with pytest.raises(DamagedFile, match=message) as error:
         read_manifest(tmp_path)
-    assert error.value.path == path and str(path) in str(error.value)
+    assert error.value.paths == [path] and str(path) in str(error.value)
+
+
+def test_mending_deletes_everything_damaged_and_nothing_else(tmp_path, caplog):
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    write_manifest(tmp_path)
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "c").write_text("longer")
+    assert mend(tmp_path) is None
+    assert os.listdir(tmp_path) == ["b"]
+    assert f"{tmp_path / 'a'} was altered" in caplog.text and f"{tmp_path / 'c'} has 6 bytes" in caplog.text
 
 
 def test_a_damaged_manifest_is_named(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
 from discnb.checkpoint import read_manifest, sha256
@@ -48,7 +49,7 @@ def tiny(tmp_path_factory):
 
 def test_the_run_folder_holds_everything(tiny):
     folder, _ = tiny
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
         "config.json", "data", "teacher", "checkpoints", "student", "eval", "gguf", "tensorboard", "metrics.jsonl",
         "results.json", "train.ipynb", "README.md",
@@ -106,7 +107,7 @@ def test_the_executed_notebook_is_whole_and_has_its_plots(tiny):
 def test_the_model_card_says_what_was_measured_and_the_licence(tiny):
     card = (tiny[0] / "README.md").read_text()
     results = json.loads((tiny[0] / "results.json").read_text())
-    assert card.startswith("---\nlicense: apache-2.0")
+    assert card.startswith("---\n") and "\nlicense: apache-2.0\n" in card.split("---")[1]
     assert f"{results['eval']['after']['kl']:.4g}" in card
     assert f"{results['gguf']['Q4_K_M']['bytes']:,}" in card
     assert "built-in corpus" in card
@@ -143,9 +144,9 @@ def test_chat_streams_a_derivation(tiny):
 
 
 def test_other_settings_in_the_same_folder_are_refused_by_name(tiny):
-    done = discnb("train", "--run-dir", tiny[0], "--set", "train.learning_rate=1e-5")
+    done = discnb("train", "--run-dir", tiny[0], "--set", "train.learning_rate=1e-2")
     assert done.returncode == 2
-    assert "train.learning_rate = 1e-05 (the run has 0.003)" in done.stderr
+    assert "train.learning_rate = 0.01 (the run has 0.003)" in done.stderr
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path):
@@ -169,7 +170,8 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path):
         (["run", "--preset", "huge"], "no preset 'huge'; expected one of tiny, mini"),
         (["train", "--preset", "tiny", "--set", "train.epoch=2"], "did you mean 'train.epochs'"),
         (["train", "--preset", "tiny", "--set", "train.epochs"], "expected name=value"),
-        (["chat", "x", "--preset", "tiny"], "does not exist; `discnb export` writes it"),
+        (["chat", "x", "--preset", "tiny"], "there is no run in"),
+        (["chat", "x", "--preset", "tiny", "--kind", "Q2"], "expected one of F16, Q8_0, Q5_K_M, Q4_K_M"),
         (["data", "--preset", "tiny", "--set", "data.source=/nowhere"], "/nowhere"),
     ],
 )
@@ -178,6 +180,41 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path, arguments, messag
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
+    run = open_run("tiny", tmp_path / "run")
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(ValueError, match=r"another process works in .*run"):
+        run.data()
+    assert run.data()["used"] == {"train": 608, "eval": 32}
+
+
+def test_a_stage_is_done_again_when_its_inputs_change(tmp_path):
+    done = discnb(*small(tmp_path / "run", "cache"))
+    assert done.returncode == 0, done.stderr
+    shard = tmp_path / "run" / "teacher" / "train-00000.safetensors"
+    before = shard.read_bytes()
+    with (tmp_path / "run" / "data" / "train.parquet").open("r+b") as file:
+        file.write(b"XXXX")  # damaged: made again, in the same bytes, so the cache still holds
+    again = discnb(*small(tmp_path / "run", "cache"))
+    assert "data: working" in again.stdout and "cache: working" not in again.stdout and shard.read_bytes() == before
+    (tmp_path / "run" / "teacher" / "inputs.json").write_text("[]")  # as if other data had been there
+    (tmp_path / "run" / "teacher" / "manifest.json").unlink()
+    again = discnb(*small(tmp_path / "run", "cache"))
+    assert "was made of other inputs" in again.stderr and "cache: working" in again.stdout
+    assert shard.read_bytes() == before
+
+
+def test_an_interrupted_first_write_of_the_settings_does_no_harm(tmp_path):
+    (tmp_path / "config.json.tmp").write_text("{")
+    assert open_run("tiny", tmp_path).config.preset == "tiny"
+
+
+def test_a_student_that_cannot_be_exported_is_refused_before_training(tmp_path):
+    done = discnb(*small(tmp_path / "run", "train"), "--set", "student.model=prune", "--set", "student.layers=2")
+    assert done.returncode == 2
+    assert "'qwen3_moe' cannot be written to GGUF" in done.stderr
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
@@ -196,7 +233,7 @@ def test_a_run_reopened_without_a_preset_keeps_its_settings(tmp_path):
 
 def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
     parameters = {"presset": "tiny", "run_dir": str(tmp_path / "run")}
-    with pytest.warns(UserWarning), pytest.raises(PapermillExecutionError, match="unknown parameter presset"):
+    with pytest.raises(PapermillExecutionError, match="unknown parameter presset"):
         papermill.execute_notebook(
             notebook_path(), tmp_path / "out.ipynb", parameters=parameters, kernel_name="python3", progress_bar=False
         )
@@ -204,4 +241,8 @@ def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
 
 
 def test_known_notebook_parameters_pass():
-    check_parameters({"preset": "tiny", "run_dir": None, "overrides": {}, "_dh": [], "In": [], "get_ipython": None})
+    check_parameters(
+        ["", "import numpy as np", '# Parameters\npreset = "tiny"\nrun_dir = None\noverrides = {}\n', "x = 1"]
+    )
+    with pytest.raises(ValueError, match="unknown parameter steps"):
+        check_parameters(["# Parameters\nsteps = 3\n"])

@@ -1,11 +1,21 @@
-"""From hidden states and heads to the three signals per token: KL, cross-entropy and entropy."""
+"""From hidden states and heads to the three signals per token: KL, cross-entropy and entropy.
 
-from typing import NamedTuple
+Logits are made a slice of the vocabulary at a time and folded into running sums, so one projection of each model gives
+all three signals. The gradient is written out by hand: dense autograd holds about nine arrays of the logits' size, this
+holds two (`keep`: four matrix products in all) or none (six: backward projects again).
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+TILE_BYTES = 8 << 20
+"""Size of a tile of logits: large enough for an efficient matrix product, small enough for a CPU's cache."""
+MIN_WIDTH = 256
+"""Vocabulary entries in a tile at the least, however many tokens there are."""
 
 
 class TokenSignals(NamedTuple):
@@ -24,13 +34,13 @@ def token_signals(
     labels: Int[Tensor, " N"],
     *,
     temperature: float = 2.0,
+    keep: bool = True,
 ) -> TokenSignals:
     """KL(teacher ‖ student) at `temperature`, cross-entropy and student entropy at 1, of each token in nats.
 
     Exact over the whole vocabulary. A negative label (padding) has cross-entropy 0. Gradients flow to the student's
-    hidden states and head; the teacher is constant.
-
-    This is the dense form: it holds the logits of all N tokens, so callers give it one sequence at a time.
+    hidden states and head; the teacher is constant. With `keep` both models' logits stay until backward, 8 bytes per
+    token and vocabulary entry; without, nothing of that size is ever alive.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; expected a number > 0")
@@ -39,23 +49,150 @@ def token_signals(
             f"the student's head has {student_head.shape[0]} rows and the teacher's {teacher_head.shape[0]}; "
             "slice both to the shared vocabulary first (discnb.models.shared_vocabulary)"
         )
-    student = _logits(student_hidden, student_head)  # [N, V]
-    with torch.no_grad():
-        log_p = F.log_softmax(_logits(teacher_hidden, teacher_head) / temperature, dim=-1)  # [N, V]
-    log_q = F.log_softmax(student / temperature, dim=-1)
-    kl = (log_p.exp() * (log_p - log_q)).sum(-1)
-    log_q1 = F.log_softmax(student, dim=-1)
-    labelled = labels >= 0
-    picked = log_q1.gather(-1, torch.where(labelled, labels, 0)[:, None])[:, 0]
-    return TokenSignals(
-        kl=kl,
-        ce=torch.where(labelled, -picked, 0.0),
-        entropy=-(log_q1.exp() * log_q1).sum(-1),
+    needs_gradient = torch.is_grad_enabled() and (student_hidden.requires_grad or student_head.requires_grad)
+    with torch.autocast(student_hidden.device.type, enabled=False):
+        signals = _Signals.apply(
+            student_hidden,
+            student_head,
+            teacher_hidden.detach(),
+            teacher_head.detach(),
+            labels,
+            temperature,
+            keep and needs_gradient,
+        )
+    return TokenSignals(*signals)
+
+
+class _Signals(torch.autograd.Function):
+    """The signals as one differentiable operation; `s` and `t` are tiles of student and teacher logits, [N, tile]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        teacher_hidden: Tensor,
+        teacher_head: Tensor,
+        labels: Tensor,
+        temperature: float,
+        keep: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tiles, kept = _Tiles(hidden, head, teacher_hidden, teacher_head), []
+        N = len(hidden)
+        # Of the student: greatest logit so far, Σ e^(s−top), Σ e^(s−top)(s−top), Σ e^((s−top)/τ). Of the teacher:
+        # greatest logit, Σ e^((t−top)/τ), Σ e^((t−top)/τ)((t−top) − (s−top)). All relative to the top so far.
+        s_top, t_top = (tiles.new(N).fill_(-torch.inf) for _ in range(2))
+        z1, moment, z, t_z, gap, label_logit = (tiles.new(N).zero_() for _ in range(6))
+        for columns in tiles:
+            s, t = tiles.project(columns)
+            if keep:
+                kept.append((s, t))
+            inside = (labels >= columns.start) & (labels < columns.stop)
+            at = torch.where(inside, labels - columns.start, 0)
+            label_logit = torch.where(inside, s.gather(1, at[:, None])[:, 0], label_logit)
+
+            top = torch.maximum(s_top, s.amax(1))
+            fall = (s_top - top).nan_to_num(neginf=0.0)  # the sums are 0 before the first tile
+            moment = fall.exp() * (moment + fall * z1)
+            z1, z = fall.exp() * z1, (fall / temperature).exp() * z
+            t_was, t_top = t_top, torch.maximum(t_top, t.amax(1))
+            t_fall = (t_was - t_top).nan_to_num(neginf=0.0)
+            gap = (t_fall / temperature).exp() * (gap + (t_fall - fall) * t_z)
+            t_z = (t_fall / temperature).exp() * t_z
+            s_top = top
+
+            s, t = s - s_top[:, None], t - t_top[:, None]
+            e = (s / temperature).exp_()
+            z = z + e.sum(1)
+            torch.exp(s, out=e)
+            z1 = z1 + e.sum(1)
+            moment = moment + torch.linalg.vecdot(e, s)
+            torch.div(t, temperature, out=e).exp_()
+            t_z = t_z + e.sum(1)
+            gap = gap + torch.linalg.vecdot(e, t.sub_(s))
+
+        log_z1, log_z, t_log_z = z1.log(), z.log(), t_z.log()
+        mean = moment / z1  # of s − top under softmax(s)
+        entropy = log_z1 - mean
+        kl = gap / t_z / temperature - t_log_z + log_z
+        ce = torch.where(labels >= 0, s_top + log_z1 - label_logit, 0.0)
+        ctx.save_for_backward(
+            hidden, head, teacher_hidden, teacher_head, labels, s_top, t_top, log_z1, log_z, t_log_z, mean
+        )
+        ctx.temperature, ctx.kept = temperature, kept
+        ctx.set_materialize_grads(False)
+        return kl, ce, entropy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        # a gradient may be taken inside an autocast region, which would round the products
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+            return (*_gradients(ctx, *grads), *[None] * 5)
+
+
+def _gradients(
+    ctx: Any, d_kl: Tensor | None, d_ce: Tensor | None, d_entropy: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of the student's hidden states [N, H] and head [V, H]."""
+    hidden, head, teacher_hidden, teacher_head, labels, s_top, t_top, log_z1, log_z, t_log_z, mean = ctx.saved_tensors
+    tiles, temperature = _Tiles(hidden, head, teacher_hidden, teacher_head), ctx.temperature
+    want_hidden, want_head = ctx.needs_input_grad[:2]
+    d_hidden = torch.zeros_like(tiles.hidden) if want_hidden else None  # summed over tiles
+    d_head = torch.empty(head.shape, dtype=tiles.dtype, device=head.device) if want_head else None
+    if d_ce is not None:
+        d_ce = torch.where(labels >= 0, d_ce, 0.0)
+    for number, columns in enumerate(tiles):
+        s, t = ctx.kept[number] if ctx.kept else tiles.project(columns, teacher=d_kl is not None)
+        s = s - s_top[:, None]
+        d_s = torch.zeros_like(s)  # [N, tile]
+        if d_kl is not None:
+            # ∂kl/∂s = (softmax(s/τ) − softmax(t/τ)) / τ
+            d_s += torch.div(s, temperature).sub_(log_z[:, None]).exp_()
+            d_s -= t.sub(t_top[:, None]).div_(temperature).sub_(t_log_z[:, None]).exp_()
+            d_s *= (d_kl / temperature)[:, None]
+        if d_ce is not None or d_entropy is not None:
+            q = s.sub(log_z1[:, None]).exp_()
+            # ∂ce/∂s = softmax(s) − [label]; ∂entropy/∂s = −softmax(s)·((s − top) − mean)
+            factor = torch.zeros_like(s) if d_ce is None else d_ce[:, None].expand_as(s)
+            if d_entropy is not None:
+                factor = factor - d_entropy[:, None] * (s - mean[:, None])
+            d_s += q.mul_(factor)
+        if d_ce is not None:
+            inside = ((labels >= columns.start) & (labels < columns.stop)).nonzero()[:, 0]
+            d_s[inside, labels[inside] - columns.start] -= d_ce[inside]
+        if d_hidden is not None:
+            d_hidden.addmm_(d_s, tiles.head_rows(columns))
+        if d_head is not None:
+            torch.mm(d_s.T, tiles.hidden, out=d_head[columns])
+    return (
+        None if d_hidden is None else d_hidden.to(hidden.dtype),
+        None if d_head is None else d_head.to(head.dtype),
     )
 
 
-def _logits(hidden: Tensor, head: Tensor) -> Tensor:
-    """Logits `[N, V]` in at least float32, whatever the inputs' precision."""
-    dtype = torch.promote_types(torch.promote_types(hidden.dtype, head.dtype), torch.float32)
-    with torch.autocast(hidden.device.type, enabled=False):
-        return hidden.to(dtype) @ head.to(dtype).T
+class _Tiles:
+    """The vocabulary cut into slices, and the two models' logits on one of them, in at least float32."""
+
+    def __init__(self, hidden: Tensor, head: Tensor, teacher_hidden: Tensor, teacher_head: Tensor) -> None:
+        # low precision is widened tile by tile: a product in bfloat16 would round the logits
+        self.dtype = torch.promote_types(torch.promote_types(hidden.dtype, head.dtype), torch.float32)
+        self.hidden, self.head = hidden.to(self.dtype), head
+        self.teacher_hidden, self.teacher_head = teacher_hidden.to(self.dtype), teacher_head
+        self.width = max(MIN_WIDTH, TILE_BYTES // (self.dtype.itemsize * max(1, len(hidden))))
+
+    def __iter__(self) -> Iterator[slice]:
+        vocabulary = len(self.head)
+        return (slice(first, min(first + self.width, vocabulary)) for first in range(0, vocabulary, self.width))
+
+    def new(self, size: int) -> Tensor:
+        return self.hidden.new_empty(size)
+
+    def head_rows(self, columns: slice) -> Tensor:
+        return self.head[columns].to(self.dtype)
+
+    def project(self, columns: slice, *, teacher: bool = True) -> tuple[Tensor, Tensor]:
+        """Student and teacher logits [N, tile]; the teacher's are left empty when not wanted."""
+        s = self.hidden @ self.head_rows(columns).T
+        t = self.teacher_hidden @ self.teacher_head[columns].to(self.dtype).T if teacher else s[:, :0]
+        return s, t

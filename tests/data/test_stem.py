@@ -144,12 +144,6 @@ def test_the_built_in_corpus_has_the_same_shape():
     assert load_stem("mini", size=100, seed=7)["train"][:] == mini["train"][:]
 
 
-def test_the_built_in_corpus_keeps_the_card_s_proportions():
-    from discnb.data.mini import DOMAINS
-
-    assert list(DOMAINS.items()) == list(CARD_COUNTS.items())
-
-
 # bad input
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from discnb.signal import token_signals
+from discnb.signal import head, token_signals
 from tests import reference
 
 
@@ -32,6 +33,91 @@ def test_gradients_to_hidden_states_and_head_are_exact():
         return torch.stack(signals).mul(torch.arange(1, 19, dtype=torch.float64).view(3, 6)).sum()
 
     assert torch.autograd.gradcheck(weighted, (h.requires_grad_(), W.requires_grad_()))
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """Several tiles to every test's vocabulary, the last one short."""
+    monkeypatch.setattr(head, "MIN_WIDTH", 5)
+    monkeypatch.setattr(head, "TILE_BYTES", 1)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("used", [(1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_gradients_agree_with_dense_autograd(keep, temperature, used):
+    h, W, g, U, labels = random_pair(13, vocabulary=401)
+    labels[4] = -100
+    scale = torch.randn(3, 13, dtype=torch.float64) * torch.tensor(used)[:, None]
+    got = [x.clone().requires_grad_() for x in (h, W)]
+    want = [x.clone().requires_grad_() for x in (h, W)]
+    signals = token_signals(*got, g, U, labels, temperature=temperature, keep=keep)
+    (torch.stack([s for s, u in zip(signals, used, strict=True) if u]) * scale[scale.any(1)]).sum().backward()
+    dense = reference.dense_token_signals(*want, g, U, labels, temperature)
+    (torch.stack(dense) * scale).sum().backward()
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_float32_gradients_are_within_1e_5_of_float64(keep):
+    wide = random_pair(64, vocabulary=3000, student=32, teacher=48)
+    narrow = [x.float() if x.is_floating_point() else x for x in wide]
+    grads = []
+    for h, W, g, U, labels in (wide, narrow):
+        h, W = h.clone().requires_grad_(), W.clone().requires_grad_()
+        torch.stack(token_signals(h, W, g, U, labels, keep=keep)).sum().backward()
+        grads.append((h.grad.double(), W.grad.double()))
+    for want, got in zip(*grads, strict=True):
+        assert (got - want).norm() <= 1e-5 * want.norm()
+
+
+def test_a_graph_can_be_used_twice():
+    h, W, g, U, labels = random_pair(7)
+    h.requires_grad_()
+    total = torch.stack(token_signals(h, W, g, U, labels)).sum()
+    [once] = torch.autograd.grad(total, h, retain_graph=True)
+    [twice] = torch.autograd.grad(total, h)
+    assert torch.equal(once, twice)
+
+
+def test_views_and_transposes_are_as_good_as_copies():
+    h, W, g, U, labels = random_pair(8, student=5, teacher=5)
+    views = [torch.stack([x, x], dim=1)[:, 0] if x.ndim == 1 else x.T.contiguous().T for x in (h, W, g, U, labels)]
+    assert not views[0].is_contiguous() and not views[4].is_contiguous()
+    torch.testing.assert_close(token_signals(*views), token_signals(h, W, g, U, labels))
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor any operation made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_autocast_rounds_neither_signals_nor_gradients(keep):
+    h, W, g, U, labels = random_pair(13, vocabulary=101, dtype=torch.float32)
+    grads = []
+    for enabled in (False, True):
+        leaf = h.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            total = torch.stack(token_signals(leaf, W, g, U, labels, keep=keep)).sum()
+            grads += torch.autograd.grad(total, leaf)
+    assert torch.equal(*grads)
+
+
+def test_without_keep_nothing_of_the_logits_size_is_ever_made():
+    h, W, g, U, labels = random_pair(200, vocabulary=500, student=5, teacher=5)
+    with Largest() as largest:
+        torch.stack(token_signals(h.requires_grad_(), W.requires_grad_(), g, U, labels, keep=False)).sum().backward()
+    assert largest.elements <= 500 * 5  # the head itself
 
 
 def test_equal_models_have_zero_divergence():

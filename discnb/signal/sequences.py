@@ -1,0 +1,60 @@
+"""A loss that is a mean over sequences, with memory for one of them."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Terms = TypeVar("Terms", bound=tuple[Tensor, ...])
+
+
+def sequence_mean(
+    terms: Callable[[int, Float[Tensor, "T H"], Float[Tensor, "V H"]], Terms],
+    hidden: Float[Tensor, "B T H"],
+    head: Float[Tensor, "V H"],
+) -> Terms:
+    """Mean over sequences b of `terms(b, hidden[b], head)`, a named tuple of scalars whose first is the loss.
+
+    The loss is differentiable in `hidden` and `head`, the other terms are constants. Each sequence's gradient is taken
+    as soon as its loss is known and what it needed is dropped, so peak memory does not grow with B.
+    """
+    if torch.is_grad_enabled() and (hidden.requires_grad or head.requires_grad):
+        kind: list[type] = []
+        means = _SequenceMean.apply(terms, kind, hidden, head)
+        return kind[0](*means)
+    rows = [terms(b, states, head) for b, states in enumerate(hidden)]
+    return type(rows[0])(*_mean(rows))
+
+
+class _SequenceMean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, terms: Callable, kind: list[type], hidden: Tensor, head: Tensor) -> tuple[Tensor, ...]:
+        d_hidden, d_head, rows = torch.zeros_like(hidden), None, []
+        weight = head.detach().requires_grad_()
+        for b in range(len(hidden)):
+            with torch.enable_grad():
+                states = hidden[b].detach().requires_grad_()
+                row = terms(b, states, weight)
+                if row[0].requires_grad:  # not so where every label is masked
+                    d_hidden[b], of_head = torch.autograd.grad(row[0], (states, weight))
+                    d_head = of_head if d_head is None else d_head.add_(of_head)
+            rows.append([term.detach() for term in row])
+        kind.append(type(row))
+        ctx.save_for_backward(
+            d_hidden.div_(len(rows)), torch.zeros_like(head) if d_head is None else d_head.div_(len(rows))
+        )
+        means = _mean(rows)
+        ctx.mark_non_differentiable(*means[1:])
+        return means
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Any, ...]:
+        d_hidden, d_head = ctx.saved_tensors
+        return None, None, d_loss * d_hidden, d_loss * d_head
+
+
+def _mean(rows: list) -> tuple[Tensor, ...]:
+    return tuple(torch.stack(tuple(column)).mean() for column in zip(*rows, strict=True))
