@@ -8,7 +8,7 @@ LLAMA := $(shell sed -n 's/^llama[-_]cpp[-_]python==//p' constraints.txt)
 LLAMA_FLAGS := -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF
 PRESET ?= mini
 
-.PHONY: run test lint format setup clean
+.PHONY: run test lint format bench book setup clean
 
 run: setup  ## distil the real SmolLM2 weights, export and generate: runs/mini
 	$(BIN)/discnb run --preset $(PRESET)
@@ -20,6 +20,13 @@ lint: setup  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: setup  ## the signal engine against dense autograd and the bare matrix products
+	mkdir -p benchmarks/results
+	$(BIN)/python benchmarks/signals.py --out benchmarks/results/signals.json
+
+book:
+	@echo "The book is not written yet; notebooks/train.ipynb is what there is to read." >&2; exit 1
 
 format: setup
 	$(BIN)/ruff check --fix .
