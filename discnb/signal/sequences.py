@@ -42,9 +42,8 @@ class _SequenceMean(torch.autograd.Function):
                     d_head = of_head if d_head is None else d_head.add_(of_head)
             rows.append([term.detach() for term in row])
         kind.append(type(row))
-        ctx.save_for_backward(
-            d_hidden.div_(len(rows)), torch.zeros_like(head) if d_head is None else d_head.div_(len(rows))
-        )
+        ctx.save_for_backward(d_hidden, torch.zeros_like(head) if d_head is None else d_head)
+        ctx.sequences = len(rows)
         means = _mean(rows)
         ctx.mark_non_differentiable(*means[1:])
         return means
@@ -53,7 +52,8 @@ class _SequenceMean(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Any, ...]:
         d_hidden, d_head = ctx.saved_tensors
-        return None, None, d_loss * d_hidden, d_loss * d_head
+        share = d_loss / ctx.sequences  # one pass over the head's gradient, not two
+        return None, None, share * d_hidden, share * d_head
 
 
 def _mean(rows: list) -> tuple[Tensor, ...]:
