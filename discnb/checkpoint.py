@@ -113,7 +113,7 @@ def mend(folder: Path) -> dict[str, Any] | None:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The complete `checkpoint-<step>` of the highest step, or None; incomplete ones are named and skipped."""
-    for path in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             if read_manifest(path) is not None:
                 return path
@@ -125,14 +125,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def keep_newest(folder: Path, count: int) -> None:
     """Delete all but the `count` newest complete checkpoints, and every incomplete one older than those."""
-    complete = [p for p in sorted(folder.glob("checkpoint-*"), key=_step) if (p / MANIFEST).exists()]
+    complete = [p for p in sorted(folder.glob("checkpoint-*"), key=step_of) if (p / MANIFEST).exists()]
     keep = complete[-count:]
     for path in folder.glob("checkpoint-*"):
-        if keep and path not in keep and _step(path) < _step(keep[-1]):
+        if keep and path not in keep and step_of(path) < step_of(keep[-1]):
             shutil.rmtree(path)
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step in the name of a `checkpoint-<step>` folder, or -1 where there is none."""
     number = path.name.rpartition("-")[2]
     return int(number) if number.isdigit() else -1
 

@@ -21,7 +21,7 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from filelock import FileLock, Timeout
 from torch.utils.tensorboard import SummaryWriter
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
@@ -38,7 +38,7 @@ from .progress import progress
 from .prompt import prompt_for
 from .quantize import QUANTIZATIONS, importance_matrix, quantize
 from .teacher import CachedTeacher, OnlineTeacher, Teacher, write_cache
-from .train import DiscTrainer, DistilledStudent, train_language_model
+from .train import DiscTrainer, DistilledStudent, train_language_model, training_arguments
 
 SPLITS = ("train", "eval")
 
@@ -159,8 +159,8 @@ class Run:
             initial = self.initial_student()
             gguf.check_exportable(initial.config, self.tokenizer)  # now, not after the training
             student = DistilledStudent(initial, self.config.objective, teacher.head).train()
-            arguments = TrainingArguments(
-                output_dir=str(self.folder / "checkpoints"),
+            arguments = training_arguments(
+                self.folder / "checkpoints",
                 num_train_epochs=c.epochs,
                 per_device_train_batch_size=c.batch_size,
                 gradient_accumulation_steps=c.accumulation,
@@ -172,15 +172,8 @@ class Run:
                 max_grad_norm=c.max_grad_norm,
                 bf16=c.bf16,
                 seed=c.seed,
-                logging_steps=1,
-                logging_nan_inf_filter=False,
                 save_steps=c.checkpoint_steps,
                 save_total_limit=None,  # DiscTrainer keeps the newest complete ones
-                remove_unused_columns=False,
-                dataloader_pin_memory=torch.cuda.is_available(),
-                use_cpu=not torch.cuda.is_available(),
-                report_to=[],
-                disable_tqdm=True,
             )
             with progress("train") as update:
 
@@ -345,7 +338,7 @@ class Run:
 
     def teacher(self, split: str) -> CachedTeacher:
         """The teacher as the cache has it."""
-        return CachedTeacher(self.folder / "teacher", split)
+        return CachedTeacher(self.folder / "teacher", split, self.cache())
 
     def strip(self, sample: int = 0, *, trained: bool = True) -> TokenStrip:
         """One held-out derivation token by token, to look at: the student's own KL, unsmoothed, and what is marked."""

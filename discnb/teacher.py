@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from datasets import Dataset
@@ -64,10 +64,13 @@ class OnlineTeacher:
 
 
 class CachedTeacher:
-    """A teacher read by memory map from a folder that `write_cache` completed; `index` names the samples of a split."""
+    """A teacher read by memory map from a folder that `write_cache` completed; `index` names the samples of a split.
 
-    def __init__(self, folder: Path, split: str) -> None:
-        facts = read_manifest(folder)
+    `manifest` is the folder's, if the caller has verified it already; else every file's hash is checked here.
+    """
+
+    def __init__(self, folder: Path, split: str, manifest: dict[str, Any] | None = None) -> None:
+        facts = manifest or read_manifest(folder)
         if facts is None:
             raise ValueError(f"{folder} holds no complete teacher cache; `discnb cache` writes one")
         if split not in facts["lengths"]:

@@ -5,7 +5,6 @@ drift, and checkpoints that are complete or not there.
 """
 
 import json
-import logging
 import math
 import os
 import shutil
@@ -26,17 +25,30 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
-from .checkpoint import keep_newest, newest_checkpoint, write_manifest, write_text
+from .checkpoint import keep_newest, newest_checkpoint, step_of, write_manifest, write_text
 from .data import Collator
 from .models import head_weight
 from .objective import DiscLoss, DiscObjective
 from .teacher import Teacher
 
-log = logging.getLogger(__name__)
-
 
 class DriftWarning(UserWarning):
     """The loss falls while the gap energy rises: the student fits the text and leaves the teacher."""
+
+
+def training_arguments(folder: Path, **settings: Any) -> TrainingArguments:
+    """Arguments of a Trainer that writes to `folder`, logs every step, hides no NaN and shows nothing itself."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+        report_to=[],
+        disable_tqdm=True,
+        **settings,
+    )
 
 
 class DistilledStudent(nn.Module):
@@ -60,20 +72,18 @@ class DistilledStudent(nn.Module):
         proof_weight: float = 1.0,
     ) -> DiscLoss:
         """The batch's loss and its terms."""
-        hidden = self.hidden(input_ids, attention_mask)
-        return self.objective(
-            hidden, self.head, teacher_hidden, self.teacher_head, labels, mask, proof_mask, proof_weight
-        )
-
-    def hidden(self, input_ids: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]) -> Float[Tensor, "B T H"]:
-        """The student's final hidden states."""
         output = self.student.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        return output.last_hidden_state
-
-    @property
-    def head(self) -> Float[Tensor, "V H"]:
-        """The student's head, cut to the rows it shares with the teacher."""
-        return head_weight(self.student, len(self.teacher_head))
+        head = head_weight(self.student, len(self.teacher_head))  # the rows it shares with the teacher
+        return self.objective(
+            output.last_hidden_state,
+            head,
+            teacher_hidden,
+            self.teacher_head,
+            labels,
+            mask,
+            proof_mask,
+            proof_weight,
+        )
 
 
 class DiscTrainer(Trainer):
@@ -118,9 +128,9 @@ class DiscTrainer(Trainer):
     def train(self) -> Any:  # type: ignore[override]
         """Train from the newest complete checkpoint in `output_dir`, or from the start where there is none."""
         resume = newest_checkpoint(self.checkpoints)
-        done = _step(resume) if resume else 0
+        done = step_of(resume) if resume else 0
         for rejected in self.checkpoints.glob("checkpoint-*"):
-            if _step(rejected) > done:
+            if step_of(rejected) > done:
                 shutil.rmtree(rejected)
         rows = self.metrics_path.read_text().splitlines() if done else []
         if len(rows) < done:
@@ -251,10 +261,6 @@ class DriftWatch(TrainerCallback):
             )
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
 def _change(before: list[dict], after: list[dict], name: str) -> tuple[float, float, float]:
     """Mean before, mean after, and their difference in standard errors."""
     a, b = ([row[name] for row in rows] for rows in (before, after))
@@ -294,21 +300,15 @@ def train_language_model(
             return {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
 
     with tempfile.TemporaryDirectory() as nowhere:
-        arguments = TrainingArguments(
-            output_dir=nowhere,
+        arguments = training_arguments(
+            Path(nowhere),
             max_steps=steps,
             per_device_train_batch_size=batch_size,
             learning_rate=learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=max(1, steps // 20),
             seed=seed,
-            logging_steps=1,
             save_strategy="no",
-            remove_unused_columns=False,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            use_cpu=not torch.cuda.is_available(),
-            report_to=[],
-            disable_tqdm=True,
         )
         trainer = Trainer(
             model,

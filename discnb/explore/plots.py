@@ -23,7 +23,7 @@ def loss_terms(metrics: Sequence[dict[str, float]], ax: Axes | None = None) -> F
         ax.plot(steps, [row[name] for row in metrics], color=colour, label=label, lw=1.8)
     ax.plot(steps, [row["energy"] for row in metrics], color=MUTED, label="E", lw=1.2)
     ax.set(xlabel="optimizer step", ylabel="nats (E: nats²)", yscale="log", title="Loss terms")
-    _legend(ax)
+    ax.legend(frameon=False, ncols=4, fontsize=9)
     first, last = metrics[0], metrics[-1]
     return _described(
         figure,
@@ -119,10 +119,6 @@ def _canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     ax = figure.add_subplot()
     ax.spines[["top", "right"]].set_visible(False)
     return figure, ax
-
-
-def _legend(ax: Axes) -> None:
-    ax.legend(frameon=False, ncols=4, fontsize=9)
 
 
 def _described(figure: Figure, text: str) -> Figure:
