@@ -55,3 +55,11 @@ def test_importing_the_package_and_asking_for_help_loads_no_torch():
 def test_every_command_explains_itself(command):
     done = subprocess.run([Path(sys.executable).with_name("discnb"), command, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "Usage" in done.stdout and "--run-dir" in done.stdout
+
+
+def test_the_readmes_measurements_are_the_committed_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import readme
+
+    text = (ROOT / "README.md").read_text()
+    assert readme.filled(text) == text
