@@ -1,0 +1,103 @@
+"""Builds the book into `_build/html`: the run it shows, what it vendors and generates, then Jupyter Book.
+
+    python book/build.py
+
+A chapter's outputs are kept while nothing they depend on changes: the package, the lock, the committed results. The
+execution cache of Jupyter Book looks at cells alone, so its place carries a hash of all that.
+"""
+
+import hashlib
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BUILD = ROOT / "_build"
+RUN = ROOT / "runs" / "book"
+MATHJAX, MATHJAX_SHA256 = "mathjax@3.2.2", "1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09"
+DEPENDS_ON = ("discnb/**/*", "constraints.txt", "benchmarks/results/*.json", "results/**/*.json")
+
+
+def inputs_hash(root=ROOT):
+    """SHA-256 over every file that a chapter's outputs depend on beside its own cells."""
+    digest = hashlib.sha256()
+    for pattern in DEPENDS_ON:
+        for path in sorted(root.glob(pattern)):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def prepare_run(inputs):
+    """The run that every chapter looks at, made anew when what it depends on has changed."""
+    from discnb.run import open_run
+
+    stamp = BUILD / "run.sha256"
+    if RUN.exists() and (not stamp.exists() or stamp.read_text() != inputs):
+        shutil.rmtree(RUN)
+    BUILD.mkdir(exist_ok=True)
+    stamp.write_text(inputs)
+    open_run("book", RUN).report()
+
+
+def vendor():
+    """MathJax under `_build/_vendor`, from its npm package."""
+    target = BUILD / "_vendor" / "mathjax"
+    if (target / "tex-mml-chtml.js").exists():
+        return
+    done = subprocess.run(
+        ["npm", "pack", "--silent", MATHJAX], cwd=BUILD, check=True, stdout=subprocess.PIPE, text=True
+    )
+    archive = BUILD / done.stdout.split()[-1]
+    data = archive.read_bytes()
+    archive.unlink()
+    if (found := hashlib.sha256(data).hexdigest()) != MATHJAX_SHA256:
+        raise SystemExit(f"{MATHJAX} has SHA-256 {found}; expected {MATHJAX_SHA256}")
+    wanted = ("package/es5/tex-mml-chtml.js", "package/es5/output/chtml/fonts/", "package/LICENSE")
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar.getmembers():
+            if member.isfile() and member.name.startswith(wanted):
+                path = target / member.name.removeprefix("package/").removeprefix("es5/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(tar.extractfile(member).read())
+
+
+def configuration(inputs):
+    """`_config.yml` with the place of the execution cache."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["execute"]["cache"] = str(BUILD / f"cache-{inputs}")
+    path = BUILD / "_config.yml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def pages():
+    """Every page of `_toc.yml`, without suffix."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+
+
+def main():
+    inputs = inputs_hash()
+    prepare_run(inputs)
+    vendor()
+    sys.path.insert(0, str(Path(__file__).parent))
+    import reference
+
+    reference.write(ROOT)
+    command = [sys.executable, "-m", "jupyter_book", "build", str(ROOT), "--config", str(configuration(inputs))]
+    code = subprocess.run([*command, "-W", "-n", "--keep-going"], cwd=ROOT).returncode
+    # a failing cell or a missing page may leave exit code 0
+    missing = [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]
+    if code or missing:
+        raise SystemExit(f"the book is not built: exit code {code}, missing pages {missing}")
+    print(f"the book is in {BUILD / 'html' / 'book' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
