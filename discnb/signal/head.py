@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-TILE_BYTES = {"cpu": 8 << 20, "cuda": 128 << 20}
+TILE_BYTES = {"cpu": 3 << 19, "cuda": 128 << 20}
 """Size of a tile of logits: what a CPU's cache holds; on a GPU, enough work for its kernel launches to be cheap."""
-MIN_TILE = 256
+MIN_TILE = 64
 """Vocabulary entries in a tile at the least, however many tokens there are."""
 KEPT_BYTES = 2 << 30
 """Logits kept for backward on a CPU; on a GPU, a quarter of what is free."""
