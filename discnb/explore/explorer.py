@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cache
@@ -30,13 +31,19 @@ def program() -> str:
     core, view = ((STATIC / name).read_text(encoding="utf-8") for name in ("core.js", "view.js"))
     imported, _, rest = view.partition("\n")
     assert imported.startswith("import {") and imported.endswith('"./core.js";') and "\nimport " not in rest
-    return core + rest
+    return _plain(core + rest)
 
 
 @cache
 def style() -> str:
     """The explorer's style sheet, every rule of it inside `.disc-explorer`."""
-    return (STATIC / "explorer.css").read_text(encoding="utf-8")
+    return _plain((STATIC / "explorer.css").read_text(encoding="utf-8"))
+
+
+def _plain(code: str) -> str:
+    """The code without its comments and indentation, a sixth of what a page weighs."""
+    code = re.sub(r"/\*.*?\*/", "", code, flags=re.DOTALL)
+    return re.sub(r"(?m)^\s*(//.*)?", "", code)
 
 
 class PivotExplorer(anywidget.AnyWidget):
@@ -47,6 +54,8 @@ class PivotExplorer(anywidget.AnyWidget):
     `discnb.signal`; in the view `teacher` they are the student's, on the ground of the teacher's entropy.
     """
 
+    _esm = program()
+    _css = style()
     temperature = traitlets.Float(2.0).tag(sync=True)
     window = traitlets.Int(1).tag(sync=True)
     pivot_sigma = traitlets.Float(2.0).tag(sync=True)
@@ -66,7 +75,7 @@ class PivotExplorer(anywidget.AnyWidget):
         self.records, self.objective, self.title = tuple(records), objective, title
         packed = pack(self.records, {"title": title, "settings": settings})
         self.records[0].kl_at(self.records[0].student, objective.temperature)
-        super().__init__(_esm=program(), _css=style(), _records=packed, view=self.records[0].student, **settings)
+        super().__init__(_records=packed, view=self.records[0].student, **settings)
         self._find_pivots()
 
     @classmethod

@@ -130,9 +130,8 @@ def test_what_is_not_finite_is_refused_on_both_sides(bad):
 
 
 def test_an_align_the_page_does_not_know_is_refused():
-    [answer] = node(
-        cases=[{"kl": [1], "entropy": [1], "settings": dataclasses.asdict(DiscObjective()) | {"align": "x"}}]
-    )["answers"]
+    settings = dataclasses.asdict(DiscObjective()) | {"align": "x"}
+    [answer] = node(cases=[{"kl": [1], "entropy": [1], "settings": settings}])["answers"]
     assert answer["error"] == "RangeError: align is x; expected one of forward, backward, rise"
 
 

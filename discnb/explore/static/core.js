@@ -47,9 +47,9 @@ export function exceeds(values, sigma) {
   }
   if (n === 0) return { marked, threshold: NaN };
   const spread = Math.max(top - low, TINY);
-  const deviation = Float64Array.from(values, (value) => (value - top) / spread);
+  const deviation = new Float64Array(n);
   let mean = 0, variance = 0;
-  for (let t = 0; t < n; t++) mean += deviation[t];
+  for (let t = 0; t < n; t++) mean += deviation[t] = (values[t] - top) / spread;
   mean /= n;
   for (let t = 0; t < n; t++) variance += (deviation[t] - mean) ** 2;
   const threshold = mean + sigma * Math.sqrt(variance / n) + TIE;
@@ -86,11 +86,13 @@ export function analyse(kl, entropy, settings) {
   const { marked: jumps, threshold } = exceeds(D, pivot_sigma);
   const { marked: singular, threshold: singularThreshold } = exceeds(entropy, singular_sigma);
   const pivot = aligned(kl, jumps, align);
-  const weight = Float64Array.from(pivot, (is) => (is ? amplifier : 1));
+  const weight = new Float64Array(T);
 
-  let pivots = 0, jump = 0, smooth = 0, weights = 0, weighted = 0, squares = 0;
+  let pivots = 0, singulars = 0, jump = 0, smooth = 0, weights = 0, weighted = 0, squares = 0;
   for (let t = 0; t < T; t++) {
+    weight[t] = pivot[t] ? amplifier : 1;
     pivots += pivot[t];
+    singulars += singular[t];
     if (pivot[t]) jump += kl[t];
     else smooth += kl[t];
     weights += weight[t];
@@ -98,8 +100,7 @@ export function analyse(kl, entropy, settings) {
   }
   for (const d of D) squares += d * d;
   return {
-    D, threshold, singular, singularThreshold, pivot, weight, pivots, jump, smooth,
-    singulars: singular.reduce((sum, is) => sum + is, 0),
+    D, threshold, singular, singularThreshold, pivot, weight, pivots, singulars, jump, smooth,
     meanWeight: weights / Math.max(1, T),
     kd: (temperature ** 2 * weighted) / Math.max(1, T),
     energy: energyOf(D, squares),

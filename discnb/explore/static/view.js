@@ -241,7 +241,7 @@ export function mount(root, data, state) {
       }));
       mark();
       sum();
-      draw();
+      draw(["sample", "view", "temperature"].some((name) => changed.has(name)), changed.has("window"));
       say(summary());
       if (["temperature", "window", "view"].some((name) => changed.has(name))) (before.view ? listLater : list)();
       chosen.value = String(shown.sample);
@@ -263,6 +263,7 @@ export function mount(root, data, state) {
         else if (piece) span.append(piece);
       }
       if (token === "") span.append(h("i", { className: "part" }));
+      if (token.trim() === "") span.setAttribute("aria-label", visible(token));
       return span;
     });
     text.replaceChildren(...spans.slice(0, first), ...(last > first ? [proof] : []), ...spans.slice(last));
@@ -330,23 +331,30 @@ export function mount(root, data, state) {
     }
   }
 
-  function draw() {
-    const a = found[student()], kl = ground(sample, student()), T = sample.positions, HIGH = 100, CUT = 62;
+  /** @param {boolean} all of it is new @param {boolean} reach D is new, but KL as it was */
+  function draw(all, reach) {
+    // whole numbers are quick to write: two units a position, a thousand from top to bottom
+    const a = found[student()], kl = ground(sample, student()), T = sample.positions, HIGH = 1000, FOOT = 580, CEIL = 40;
     const most = kl.reduce((x, y) => Math.max(x, y), 1e-9);
-    const leap = a.D.reduce((x, y) => Math.max(x, y), Math.max(a.threshold || 0, 1e-9));
-    chart.setAttribute("viewBox", `0 0 ${Math.max(1, T)} ${HIGH}`);
-    const y = (t) => (CUT - 4 - (CUT - 8) * Math.max(0, kl[t]) / most).toFixed(1);
-    const z = (d) => (HIGH - (HIGH - CUT - 4) * d / leap).toFixed(1);
-    let area = `M0 ${CUT - 4}`, steps = "", marks = "";
-    for (let t = 0; t < T; t++) {
-      area += `V${y(t)}h1`;
-      if (t < a.D.length) steps += `M${t + 0.5} ${HIGH}V${z(a.D[t])}`;
-      if (a.pivot[t]) marks += `M${t + 0.5} ${CUT - 4}V${y(t)}`;
+    const leap = a.D.reduce((x, y) => Math.max(x, y), 1e-9);
+    const y = (t) => Math.round(FOOT - ((FOOT - CEIL) * Math.max(0, kl[t])) / most);
+    const z = (d) => Math.round(HIGH - (320 * d) / leap);
+    if (all) {
+      let area = `M0 ${FOOT}`;
+      for (let t = 0; t < T; t++) area += `V${y(t)}h2`;
+      lines.kl.setAttribute("d", `${area}V${FOOT}Z`);
+      chart.setAttribute("viewBox", `0 0 ${2 * Math.max(1, T)} ${HIGH}`);
     }
-    lines.kl.setAttribute("d", `${area}V${CUT - 4}Z`);
-    lines.D.setAttribute("d", steps);
+    if (all || reach) {
+      let steps = "";
+      for (let t = 0; t < a.D.length; t++) steps += `M${2 * t + 1} ${HIGH}V${z(a.D[t])}`;
+      lines.D.setAttribute("d", steps);
+    }
+    let marks = "";
+    for (let t = 0; t < T; t++) if (a.pivot[t]) marks += `M${2 * t + 1} ${FOOT}V${y(t)}`;
     lines.marks.setAttribute("d", marks);
-    lines.threshold.setAttribute("d", Number.isFinite(a.threshold) ? `M0 ${z(a.threshold)}H${T}` : "");
+    // a threshold beyond every D lies above the chart's lower part, or above the chart
+    lines.threshold.setAttribute("d", Number.isFinite(a.threshold) ? `M0 ${Math.max(620, z(a.threshold))}H${2 * T}` : "");
     scales.kl.textContent = `KL ≤ ${digits(most)}`;
     scales.D.textContent = `D, threshold ${digits(a.threshold)}`;
     chart.setAttribute("aria-label", `KL and D along the derivation: ${summary()}`);
@@ -362,18 +370,18 @@ export function mount(root, data, state) {
 
   // ---- the token pointed at
 
-  let pointed = null;
+  let pointed = null, active = null;
   function point() {
     const t = position();
-    for (const old of text.querySelectorAll("[aria-selected=true]")) old.setAttribute("aria-selected", "false");
     pointed?.removeAttribute("data-pointed");
     pointed = t === null ? null : spans[t + 1];
     pointed?.setAttribute("data-pointed", "");
-    if (shown.selected !== null) {
-      spans[shown.selected + 1].setAttribute("aria-selected", "true");
-      text.setAttribute("aria-activedescendant", spans[shown.selected + 1].id);
-    } else text.removeAttribute("aria-activedescendant");
-    lines.cursor.setAttribute("d", t === null ? "" : `M${t + 0.5} 0V100`);
+    active?.setAttribute("aria-selected", "false");
+    active = shown.selected === null ? null : spans[shown.selected + 1];
+    active?.setAttribute("aria-selected", "true");
+    if (active) text.setAttribute("aria-activedescendant", active.id);
+    else text.removeAttribute("aria-activedescendant");
+    lines.cursor.setAttribute("d", t === null ? "" : `M${2 * t + 1} 0V1000`);
     card.replaceChildren(...(t === null ? [h("p", { className: "hint", textContent: `Point at a token, or focus the text and use the keys: ${KEYS}` })] : inspect(t)));
   }
 
