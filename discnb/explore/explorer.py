@@ -22,7 +22,7 @@ from .record import TokenRecord, pack
 STATIC = Path(__file__).parent / "static"
 SETTINGS = ("temperature", "window", "pivot_sigma", "align", "amplifier", "singular_sigma")
 """The settings of `DiscObjective` that decide marks and weights."""
-FRAME_PIXELS = 900
+FRAME_PIXELS = 960
 
 
 @cache

@@ -551,6 +551,9 @@ def lab(tmp_path_factory):
     cell = nbformat.v4.new_code_cell(NOTEBOOK.format(root=str(ROOT)))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), folder / "explorer.ipynb")
+    settings = folder / "config" / "labconfig" / "page_config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -559,7 +562,7 @@ def lab(tmp_path_factory):
     arguments = [
         f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--no-browser",
         "--IdentityProvider.token=", "--allow-root", "--LabApp.expose_app_in_browser=True",
-        "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
@@ -589,7 +592,8 @@ def test_jupyterlab_and_the_kernel_stay_in_step(browser, lab):
         "[...document.querySelectorAll('.jp-Notebook-ExecutionIndicator')].some(one => one.dataset.status === 'idle')",
         timeout=90_000,
     )
-    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")  # without waiting for it
+    page.locator(".jp-Cell .cm-content").first.click()
+    page.keyboard.press("Control+Enter")
     explorer = page.locator(".disc-explorer")
     expect(explorer.locator("[role=option]").first).to_be_visible(timeout=90_000)
     assert pivots_shown(explorer) == expected(RECORDS[0])

@@ -10,8 +10,8 @@
  *   kl?: Float32Array[]}} Model
  * @typedef {{text: string, tokens: string[], positions: number, proof: [number, number], title: string, domain: string,
  *   labels: ArrayLike<number>, models: Record<string, Model>}} Sample
- * @typedef {{models: string[], temperatures: number[], steps: {ce: number, falls: number}, names: string[], samples: Sample[],
- *   settings: Settings, title: string}} Records
+ * @typedef {{models: string[], temperatures: number[], steps: {ce: number, falls: number}, names: string[],
+ *   samples: Sample[], settings: Settings, title: string}} Records
  */
 
 export const ALIGNMENTS = ["forward", "backward", "rise"];
@@ -149,7 +149,8 @@ export async function unpack(packed) {
 
   let position = 0, token = 0;
   for (const sample of samples) {
-    const rows = (/** @type {string} */ name) => columns[name].map((row) => row.subarray(position, position + sample.positions));
+    const rows = (/** @type {string} */ name) =>
+      columns[name].map((row) => row.subarray(position, position + sample.positions));
     let end = 0;
     sample.tokens = Array.from(columns.lengths[0].subarray(token, token + sample.positions + 1), (length) =>
       sample.text.slice(end, (end += length)));

@@ -9,7 +9,7 @@ const SETTINGS = ["temperature", "window", "pivot_sigma", "align", "amplifier", 
 const SHARED = [...SETTINGS, "view", "sample", "selected"];
 const SLIDERS = [
   ["pivot_sigma", "pivot σ", 0, 5, 0.05, "Standard deviations of D above its mean that make a pivot"],
-  ["singular_sigma", "entropy σ", 0, 4, 0.05, "Standard deviations of entropy above its mean that make a singular token"],
+  ["singular_sigma", "entropy σ", 0, 4, 0.05, "Standard deviations of entropy above its mean that make it singular"],
   ["window", "window n", 1, 8, 1, "Tokens the discrepancy looks ahead"],
   ["amplifier", "amplifier", 1, 10, 0.25, "KD weight of a pivot"],
 ];
@@ -37,9 +37,18 @@ function s(tag, attributes = {}, ...children) {
 }
 
 /** Three significant digits, without exponents where they are short. */
-const digits = (x) => (x === 0 || !Number.isFinite(x) ? (x === 0 ? "0" : "–") : Math.abs(x) < 1e-3 ? x.toExponential(1)
-  : Math.abs(x) >= 100 ? x.toFixed(0) : x.toPrecision(3));
-const percent = (x) => (x > 0 && x < 1e-4 ? "< 0.01 %" : `${(100 * x).toFixed(x >= 0.1 || x === 0 ? 0 : x >= 0.001 ? 1 : 2)} %`);
+function digits(x) {
+  if (x === 0) return "0";
+  if (!Number.isFinite(x)) return "–";
+  if (Math.abs(x) < 1e-3) return x.toExponential(1);
+  return Math.abs(x) >= 100 ? x.toFixed(0) : x.toPrecision(3);
+}
+
+function percent(x) {
+  if (x > 0 && x < 1e-4) return "< 0.01 %";
+  return `${(100 * x).toFixed(x >= 0.1 || x === 0 ? 0 : x >= 0.001 ? 1 : 2)} %`;
+}
+
 const visible = (text) => (text === "" ? "·" : text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥"));
 
 /** @param {Record<string, any>} values @returns {State} for a page without a kernel */
@@ -67,7 +76,7 @@ export function mount(root, data, state) {
   const students = data.models.filter((model) => model !== "teacher");
   const both = students.length === 2;
   const settings = () => Object.fromEntries(SETTINGS.map((name) => [name, state.get(name)]));
-  const ticker = (milliseconds, work) => {
+  const later = (milliseconds, work) => {
     let timer = 0;
     return (...given) => (clearTimeout(timer), (timer = setTimeout(work, milliseconds, ...given)));
   };
@@ -84,7 +93,7 @@ export function mount(root, data, state) {
 
   // ---- controls
   const live = h("p", { className: "unseen", role: "status", "aria-live": "polite" });
-  const say = ticker(450, (text) => (live.textContent = text));
+  const say = later(450, (text) => (live.textContent = text));
 
   const radios = [...students, "teacher"].map((view) =>
     h("input", { type: "radio", name: uid, value: view, onchange: () => state.set("view", view) }));
@@ -105,8 +114,11 @@ export function mount(root, data, state) {
     return h("div", { className: "slider" }, h("label", { htmlFor: input.id, textContent: label }), output, input);
   };
   const { temperatures } = data;
-  const align = h("select", { id: `${uid}-align`, title: "The token that a jump marks: the last before it, its landing, that only if KL rises",
-    onchange: () => state.set("align", align.value) }, ...ALIGNMENTS.map((name) => new Option(name, name)));
+  const align = h("select", {
+    id: `${uid}-align`,
+    title: "The token that a jump marks: the last before it, its landing, that only if KL rises",
+    onchange: () => state.set("align", align.value),
+  }, ...ALIGNMENTS.map((name) => new Option(name, name)));
   const controls = h("div", { className: "controls" },
     ...SLIDERS.map(([name, label, min, max, step, title]) =>
       slider(name, label, title, { min, max, step }, () => state.get(name), (value) => state.set(name, value),
@@ -140,7 +152,8 @@ export function mount(root, data, state) {
     const { temperature, window } = settings();
     const rows = data.samples.map((one, index) => {
       const kl = one.models[student()].kl[temperatures.indexOf(temperature)];
-      return { index, one, energy: energyOf(discrepancy(kl, window)), kl: kl.reduce((a, b) => a + b, 0) / (kl.length || 1), order: -index };
+      const mean = kl.reduce((a, b) => a + b, 0) / (kl.length || 1);
+      return { index, one, energy: energyOf(discrepancy(kl, window)), kl: mean, order: -index };
     }).filter(({ one }) => !domain.value || one.domain === domain.value).sort((a, b) => b[sort.value] - a[sort.value]);
     order = rows.map(({ index }) => index);
     chosen.replaceChildren(...rows.map(({ index, one, energy, kl }) => {
@@ -151,7 +164,7 @@ export function mount(root, data, state) {
     if (move && !order.includes(shown.sample)) choose(order[0]);
     chosen.value = String(shown.sample);
   }
-  const listLater = ticker(150, list);
+  const listLater = later(150, list);
 
   // ---- totals
   const totals = h("dl", { className: "totals" });
@@ -176,21 +189,22 @@ export function mount(root, data, state) {
   const fates = FATES.map((name) => h("span", { className: `fate ${name}` }));
 
   // ---- the strip chart: one unit a position wide; the upper part is KL, the lower D with its threshold
-  const lines = { kl: s("path", { class: "kl" }), D: s("path", { class: "D" }), threshold: s("path", { class: "threshold" }),
-    marks: s("path", { class: "marks" }), cursor: s("path", { class: "cursor" }) };
+  const lines = Object.fromEntries(["kl", "D", "threshold", "marks", "cursor"].map((name) =>
+    [name, s("path", { class: name })]));
   const chart = s("svg", { class: "chart", role: "img", preserveAspectRatio: "none" }, ...Object.values(lines));
   const scales = { kl: h("span"), D: h("span") };
   const strip = h("div", { className: "strip" }, scales.kl, scales.D, chart);
   const under = (event) => {
-    const box = chart.getBoundingClientRect();
-    return Math.max(0, Math.min(sample.positions - 1, Math.floor(((event.clientX - box.left) / box.width) * sample.positions)));
+    const box = chart.getBoundingClientRect(), t = ((event.clientX - box.left) / box.width) * sample.positions;
+    return sample.positions ? Math.max(0, Math.min(sample.positions - 1, Math.floor(t))) : null;
   };
   chart.addEventListener("pointermove", (event) => hover(under(event)));
   chart.addEventListener("pointerleave", () => hover(null));
   chart.addEventListener("click", (event) => select(under(event)));
 
   // ---- the text and the card
-  const text = h("div", { className: "text", tabIndex: 0, role: "listbox", "aria-label": "Derivation, token by token" });
+  const label = "Derivation, token by token";
+  const text = h("div", { className: "text", tabIndex: 0, role: "listbox", "aria-label": label });
   const at = (event) => {
     const token = event.target.closest?.("[data-token]");
     return token && +token.dataset.token > 0 ? +token.dataset.token - 1 : null;
@@ -207,7 +221,8 @@ export function mount(root, data, state) {
     button("Copy JSON", "Settings, totals and positions, to the clipboard", () => copy("JSON", json())),
     button("Save SVG", "The marked text as a figure", () => save(figure()))),
     h("p", { className: "note" }, h("kbd", { textContent: KEYS }),
-      " KL(teacher ‖ student) in nats, the student’s own: logits are not averaged at singular tokens, as they are in a training step."));
+      "KL(teacher ‖ student) in nats, the student’s own: its logits are not averaged at singular tokens, " +
+      "as they are in a training step."));
 
   root.classList.add("disc-explorer");
   root.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
@@ -272,14 +287,15 @@ export function mount(root, data, state) {
   }
 
   /** What colours a view: a student's KL, or the teacher's own entropy. */
-  const ground = (one, view) => (view === "teacher" ? one.models.teacher.entropy : one.models[view].kl[temperatures.indexOf(shown.temperature)]);
+  const ground = (one, view) =>
+    view === "teacher" ? one.models.teacher.entropy : one.models[view].kl[temperatures.indexOf(shown.temperature)];
   const tops = {};
   /** The darkest level's value, the same for both students and all samples: the 99th percentile. */
   function top() {
     const key = shown.view === "teacher" ? "teacher" : shown.temperature;
     if (!(key in tops)) {
-      const all = data.samples.flatMap((one) => (key === "teacher" ? [key] : students).map((view) => [...ground(one, view)])).flat();
-      all.sort((a, b) => a - b);
+      const views = key === "teacher" ? [key] : students;
+      const all = data.samples.flatMap((one) => views.flatMap((view) => [...ground(one, view)])).sort((a, b) => a - b);
       tops[key] = Math.max(all[Math.floor(0.99 * (all.length - 1))] ?? 0, 1e-3);
     }
     return tops[key];
@@ -288,12 +304,15 @@ export function mount(root, data, state) {
   /** The level of every token: the root of the value, so that small KL can be told apart beside large. */
   function dye() {
     const most = top();
-    levels = Array.from(ground(sample, shown.view), (x) => Math.min(LEVELS - 1, Math.floor(LEVELS * Math.sqrt(Math.max(0, x) / most))));
-    const bound = (k) => digits(most * (k / LEVELS) ** 2);
-    legend.replaceChildren(h("span", { textContent: shown.view === "teacher" ? "teacher’s entropy, nats" : "KL, nats" }), h("span", { textContent: "0" }),
-      ...Array.from({ length: LEVELS }, (_, k) => h("i", { className: `k${k}`, title: `${bound(k)} to ${k < LEVELS - 1 ? bound(k + 1) : "more"} nats` })),
-      h("span", { textContent: `≥ ${bound(LEVELS - 1)}` }), h("span", { className: "pivot sign", textContent: "pivot" }),
-      h("span", { className: "singular sign", textContent: "singular" }), h("span", { className: "bracket sign", textContent: "proof" }));
+    levels = Array.from(ground(sample, shown.view), (x) =>
+      Math.min(LEVELS - 1, Math.floor(LEVELS * Math.sqrt(Math.max(0, x) / most))));
+    const bound = (k) => (k < LEVELS ? digits(most * (k / LEVELS) ** 2) : "more");
+    const sign = (textContent, className = "") => h("span", { textContent, className });
+    legend.replaceChildren(sign(shown.view === "teacher" ? "teacher’s entropy, nats" : "KL, nats"), sign("0"),
+      ...Array.from({ length: LEVELS }, (_, k) =>
+        h("i", { className: `k${k}`, title: `${bound(k)} to ${bound(k + 1)} nats` })),
+      sign(`≥ ${bound(LEVELS - 1)}`), sign("pivot", "pivot sign"), sign("singular", "singular sign"),
+      sign("proof", "bracket sign"));
   }
 
   const fateAt = (t) => (both ? fate(found.before.pivot[t], found.after.pivot[t]) : "");
@@ -317,7 +336,7 @@ export function mount(root, data, state) {
     const T = Math.max(1, sample.positions);
     const beside = (name) => (was ? `was ${digits(was[name])}` : "");
     shows.pivots(String(a.pivots), `of ${sample.positions}, ${percent(a.pivots / T)}`);
-    shows.singulars(String(shown.view === "teacher" ? teacherSingular.reduce((x, y) => x + y, 0) : a.singulars), shown.view === "teacher" ? "of the teacher" : "");
+    shows.singulars(String(singularAt().reduce((x, y) => x + y, 0)), shown.view === "teacher" ? "of the teacher" : "");
     shows.meanWeight(a.meanWeight.toFixed(3), beside("meanWeight"));
     shows.kd(digits(a.kd), beside("kd"));
     shows.energy(digits(a.energy), beside("energy"));
@@ -334,7 +353,8 @@ export function mount(root, data, state) {
   /** @param {boolean} all of it is new @param {boolean} reach D is new, but KL as it was */
   function draw(all, reach) {
     // whole numbers are quick to write: two units a position, a thousand from top to bottom
-    const a = found[student()], kl = ground(sample, student()), T = sample.positions, HIGH = 1000, FOOT = 580, CEIL = 40;
+    const a = found[student()], kl = ground(sample, student()), T = sample.positions;
+    const HIGH = 1000, FOOT = 580, CEIL = 40;
     const most = kl.reduce((x, y) => Math.max(x, y), 1e-9);
     const leap = a.D.reduce((x, y) => Math.max(x, y), 1e-9);
     const y = (t) => Math.round(FOOT - ((FOOT - CEIL) * Math.max(0, kl[t])) / most);
@@ -354,7 +374,8 @@ export function mount(root, data, state) {
     for (let t = 0; t < T; t++) if (a.pivot[t]) marks += `M${2 * t + 1} ${FOOT}V${y(t)}`;
     lines.marks.setAttribute("d", marks);
     // a threshold beyond every D lies above the chart's lower part, or above the chart
-    lines.threshold.setAttribute("d", Number.isFinite(a.threshold) ? `M0 ${Math.max(620, z(a.threshold))}H${2 * T}` : "");
+    const level = Math.max(620, z(a.threshold));
+    lines.threshold.setAttribute("d", Number.isFinite(level) ? `M0 ${level}H${2 * T}` : "");
     scales.kl.textContent = `KL ≤ ${digits(most)}`;
     scales.D.textContent = `D, threshold ${digits(a.threshold)}`;
     chart.setAttribute("aria-label", `KL and D along the derivation: ${summary()}`);
@@ -365,8 +386,10 @@ export function mount(root, data, state) {
     return `${student()}: ${a.pivots} pivots in ${sample.positions} positions, ${a.singulars} singular, ` +
       `mean weight ${a.meanWeight.toFixed(3)}, KD ${digits(a.kd)}, energy ${digits(a.energy)}`;
   };
-  const marksAt = (t) => [found[student()].pivot[t] ? "pivot" : "", fateAt(t), singularAt()[t] ? "singular" : ""].filter(Boolean);
-  const spoken = (t) => [`position ${t}`, visible(sample.tokens[t + 1]), `KL ${digits(ground(sample, student())[t])}`, ...marksAt(t)].join(", ");
+  const marksAt = (t) =>
+    [found[student()].pivot[t] && "pivot", fateAt(t), singularAt()[t] && "singular"].filter(Boolean);
+  const spoken = (t) => [`position ${t}`, visible(sample.tokens[t + 1]), `KL ${digits(ground(sample, student())[t])}`,
+    ...marksAt(t)].join(", ");
 
   // ---- the token pointed at
 
@@ -382,31 +405,37 @@ export function mount(root, data, state) {
     if (active) text.setAttribute("aria-activedescendant", active.id);
     else text.removeAttribute("aria-activedescendant");
     lines.cursor.setAttribute("d", t === null ? "" : `M${2 * t + 1} 0V1000`);
-    card.replaceChildren(...(t === null ? [h("p", { className: "hint", textContent: `Point at a token, or focus the text and use the keys: ${KEYS}` })] : inspect(t)));
+    const hint = `Point at a token, or focus the text and use the keys: ${KEYS}`;
+    card.replaceChildren(...(t === null ? [h("p", { className: "hint", textContent: hint })] : inspect(t)));
   }
 
+  /** What the card says of a position: the figures of all models, and two models' candidates. */
   function inspect(t) {
-    const chosenName = student(), nats = data.steps.ce;
-    const rows = [["", ...students]];
-    const row = (label, title, show) => rows.push([label, ...students.map((name) => show(found[name], sample.models[name])), title]);
-    row("KL", "at the temperature chosen, nats", (_, m) => digits(m.kl[temperatures.indexOf(shown.temperature)][t]));
-    row("D", "discrepancy, nats", (f) => (t < f.D.length ? digits(f.D[t]) : "–"));
-    row("D − threshold", "margin, nats", (f) => (t < f.D.length ? `${f.D[t] > f.threshold ? "+" : "−"}${digits(Math.abs(f.D[t] - f.threshold))}` : "–"));
-    row("KD weight", "", (f) => `× ${f.weight[t]}`);
-    row("share of KD", "", (f) => percent(f.kdShare(t)));
-    row("share of E", "", (f) => percent(f.energyShare(t)));
-    row("entropy", "at temperature 1, nats", (_, m) => digits(m.entropy[t]));
-    row("cross-entropy", "nats", (_, m) => digits(m.ce[t] / nats));
-    const teacher = sample.models.teacher;
-    const table = h("table", {}, h("tbody", {}, ...rows.map(([label, ...cells], i) =>
-      h("tr", { title: i ? cells.pop() : "" }, h(i ? "th" : "td", i ? { scope: "row", textContent: label } : {}), ...cells.map((cell, j) =>
-        h(i ? "td" : "th", { textContent: cell, className: students[j] === chosenName ? "now" : "", ...(i ? {} : { scope: "col" }) })),
-      h(i ? "td" : "th", { textContent: i === 0 ? "teacher" : i === 7 ? digits(teacher.entropy[t]) : i === 8 ? digits(teacher.ce[t] / nats) : "", ...(i ? {} : { scope: "col" }) })))));
+    const now = student(), models = [...students, "teacher"];
+    const margin = ({ D, threshold }) => `${D[t] > threshold ? "+" : "−"}${digits(Math.abs(D[t] - threshold))}`;
+    // label, title, what a cell says of a model and its analysis, and whether it says so of the teacher too
+    const rows = [
+      ["KL", "At the temperature chosen, nats", (name) => digits(ground(sample, name)[t])],
+      ["D", "Discrepancy, nats", (_, { D }) => (t < D.length ? digits(D[t]) : "–")],
+      ["D − threshold", "Margin, nats", (_, one) => (t < one.D.length ? margin(one) : "–")],
+      ["KD weight", "The amplifier at pivots", (_, { weight }) => `× ${weight[t]}`],
+      ["share of KD", "Part of Σ w·KL", (_, { kdShare }) => percent(kdShare(t))],
+      ["share of E", "Part of Σ D²", (_, { energyShare }) => percent(energyShare(t))],
+      ["entropy", "At temperature 1, nats", (name) => digits(sample.models[name].entropy[t]), true],
+      ["cross-entropy", "Nats", (name) => digits(sample.models[name].ce[t] / data.steps.ce), true],
+    ];
+    const cell = (tag, name, textContent) => h(tag, { textContent, className: name === now ? "now" : "" });
+    const table = h("table", {}, h("tbody", {},
+      h("tr", {}, h("td"), ...models.map((name) => Object.assign(cell("th", name, name), { scope: "col" }))),
+      ...rows.map(([label, title, show, taught]) => h("tr", { title }, h("th", { scope: "row", textContent: label }),
+        ...students.map((name) => cell("td", name, show(name, found[name]))),
+        h("td", { textContent: taught ? show("teacher", null) : "" })))));
     return [
-      h("h3", {}, h("code", { textContent: visible(sample.tokens[t + 1]) }), h("small", { textContent: `position ${t}` }),
+      h("h3", {}, h("code", { textContent: visible(sample.tokens[t + 1]) }),
+        h("small", { textContent: `position ${t}` }),
         ...marksAt(t).map((name) => h("em", { className: name, textContent: name }))),
       table,
-      h("div", { className: "bars" }, bars("teacher", t), bars(chosenName, t)),
+      h("div", { className: "bars" }, bars("teacher", t), bars(now, t)),
     ];
   }
 
@@ -417,7 +446,8 @@ export function mount(root, data, state) {
       return h("li", { className: name === sample.labels[t] ? "label" : "" }, bar,
         h("code", { textContent: visible(data.names[name]) }), h("span", { textContent: percent(probability) }));
     });
-    return h("div", {}, h("h4", { textContent: model }), h("ol", { "aria-label": `${model}: most probable tokens` }, ...rows));
+    const label = `${model}: most probable tokens`;
+    return h("div", {}, h("h4", { textContent: model }), h("ol", { "aria-label": label }, ...rows));
   }
 
   function hover(t) {
@@ -467,7 +497,8 @@ export function mount(root, data, state) {
     const t = shown.selected ?? -1, last = sample.positions - 1, inText = event.target === text;
     const go = { n: () => jump(1), p: () => jump(-1), ...(inText && last >= 0 && {
       ArrowRight: () => select(Math.min(last, t + 1), true), ArrowLeft: () => select(Math.max(0, t - 1), true),
-      ArrowDown: () => select(t < 0 ? 0 : vertical(t, 1), true), ArrowUp: () => select(t < 0 ? 0 : vertical(t, -1), true),
+      ArrowDown: () => select(t < 0 ? 0 : vertical(t, 1), true),
+      ArrowUp: () => select(t < 0 ? 0 : vertical(t, -1), true),
       Home: () => select(0, true), End: () => select(last, true), Escape: () => state.set("selected", null),
     }) }[event.key];
     if (!go) return;
@@ -482,19 +513,23 @@ export function mount(root, data, state) {
   const table = () => {
     const a = found[student()], model = sample.models[student()], kl = ground(sample, student());
     return Array.from({ length: sample.positions }, (_, t) => ({
-      position: t, token: sample.tokens[t + 1], kl: kl[t], D: t < a.D.length ? a.D[t] : null, pivot: a.pivot[t], singular: a.singular[t],
-      weight: a.weight[t], kd_share: a.kdShare(t), energy_share: a.energyShare(t), entropy: model.entropy[t], ce: model.ce[t] / data.steps.ce,
-      teacher_entropy: sample.models.teacher.entropy[t], proof: +(t + 1 >= sample.proof[0] && t + 1 < sample.proof[1]), fate: fateAt(t),
+      position: t, token: sample.tokens[t + 1], kl: kl[t], D: t < a.D.length ? a.D[t] : null,
+      pivot: a.pivot[t], singular: a.singular[t], weight: a.weight[t], kd_share: a.kdShare(t),
+      energy_share: a.energyShare(t), entropy: model.entropy[t], ce: model.ce[t] / data.steps.ce,
+      teacher_entropy: sample.models.teacher.entropy[t],
+      proof: +(t + 1 >= sample.proof[0] && t + 1 < sample.proof[1]), fate: fateAt(t),
     }));
   };
   const csv = () => {
     const rows = table(), quoted = (x) => (typeof x === "string" ? `"${x.replaceAll('"', '""')}"` : x ?? "");
-    return [Object.keys(rows[0] ?? {}), ...rows.map(Object.values)].map((row) => row.map(quoted).join(",")).join("\r\n");
+    const cells = [Object.keys(rows[0] ?? {}), ...rows.map(Object.values)];
+    return cells.map((row) => row.map(quoted).join(",")).join("\r\n");
   };
   const json = () => {
     const { pivots, singulars, meanWeight, kd, energy, jump, smooth, threshold } = found[student()];
-    return JSON.stringify({ title: data.title, sample: sample.title, domain: sample.domain, student: student(), settings: settings(),
-      totals: { pivots, singulars, mean_weight: meanWeight, kd, energy, jump, smooth, threshold }, positions: table() });
+    const totals = { pivots, singulars, mean_weight: meanWeight, kd, energy, jump, smooth, threshold };
+    const facts = { title: data.title, sample: sample.title, domain: sample.domain, student: student() };
+    return JSON.stringify({ ...facts, settings: settings(), totals, positions: table() });
   };
   async function copy(kind, content) {
     try {
@@ -518,34 +553,34 @@ export function mount(root, data, state) {
   }
   /** The marked text as a figure of its own, in the colours of the page. */
   function figure(columns = 96, wide = 8, tall = 22) {
-    const of = getComputedStyle(root), colour = (name) => of.getPropertyValue(name).trim();
-    const parts = [];
+    const of = getComputedStyle(root), [ink, accent, paper] = ["--ink", "--accent", "--paper"].map((name) =>
+      of.getPropertyValue(name).trim());
+    const { pivot } = found[student()], parts = [];
     let row = 0, column = 0;
     sample.tokens.forEach((token, i) => {
-      const style = getComputedStyle(spans[i]), a = found[student()], t = i - 1;
+      const style = getComputedStyle(spans[i]), bold = i > 0 && pivot[i - 1], dotted = i > 0 && singularAt()[i - 1];
       for (const piece of token.split(/(\n)/).filter(Boolean)) {
-        for (let rest = piece.replaceAll("\t", " "); rest;) {
+        const characters = piece === "\n" ? ["↵"] : [...piece.replaceAll("\t", " ")];
+        while (characters.length) {
           if (column >= columns) [row, column] = [row + 1, 0];
-          const part = rest === "\n" ? "↵" : rest.slice(0, columns - column);
+          const part = characters.splice(0, columns - column);
           const [x, y, width] = [column * wide, row * tall, part.length * wide];
           parts.push(s("rect", { x, y: y + 2, width, height: tall - 6, fill: i ? style.backgroundColor : "none" }));
-          if (part.trim()) {
-            const drawn = s("text", { x, y: y + tall - 8, fill: style.color, textLength: width, "font-weight": t >= 0 && a.pivot[t] ? 700 : 400, "xml:space": "preserve" });
-            drawn.textContent = part;
-            parts.push(drawn);
-          }
-          if (t >= 0 && a.pivot[t]) parts.push(s("path", { d: `M${x} ${y + tall - 3}h${width}`, stroke: colour("--accent"), "stroke-width": 2 }));
-          if (t >= 0 && singularAt()[t]) parts.push(s("path", { d: `M${x} ${y + 1}h${width}`, stroke: colour("--ink"), "stroke-dasharray": "1.5 1.5" }));
+          parts.push(s("text", { x, y: y + tall - 8, fill: style.color, textLength: width,
+            "font-weight": bold ? 700 : 400, "xml:space": "preserve" }, part.join("")));
+          const line = (at, stroke) => parts.push(s("path", { d: `M${x} ${at}h${width}`, ...stroke }));
+          if (bold) line(y + tall - 3, { stroke: accent, "stroke-width": 2 });
+          if (dotted) line(y + 1, { stroke: ink, "stroke-dasharray": "1.5 1.5" });
           column += part.length;
-          rest = rest.slice(part.length);
-          if (part === "↵") [row, column] = [row + 1, 0];
         }
+        if (piece === "\n") [row, column] = [row + 1, 0];
       }
     });
-    const [width, height] = [columns * wide, (row + 1) * tall];
-    return s("svg", { xmlns: "http://www.w3.org/2000/svg", viewBox: `-12 -12 ${width + 24} ${height + 24}`, width: width + 24, height: height + 24,
+    const [width, height] = [columns * wide + 24, (row + 1) * tall + 24];
+    return s("svg", { xmlns: "http://www.w3.org/2000/svg", viewBox: `-12 -12 ${width} ${height}`, width, height,
       "font-family": "ui-monospace, Menlo, Consolas, monospace", "font-size": 13 },
-    s("title", {}, `${sample.title} (${student()}): ${summary()}`), s("rect", { x: -12, y: -12, width: "100%", height: "100%", fill: colour("--paper") }), ...parts);
+    s("title", {}, `${sample.title} (${student()}): ${summary()}`),
+    s("rect", { x: -12, y: -12, width: "100%", height: "100%", fill: paper }), ...parts);
   }
 
   // ---- dark or light, as the host is
@@ -558,7 +593,7 @@ export function mount(root, data, state) {
   const watch = new MutationObserver(theme);
   for (const { documentElement, body } of hosts) {
     for (const element of [documentElement, body]) {
-      watch.observe(element, { attributes: true, attributeFilter: ["class", "data-theme", "data-mode", "data-jp-theme-light"] });
+      watch.observe(element, { attributeFilter: ["data-theme", "data-jp-theme-light", "data-vscode-theme-kind"] });
     }
   }
   media.addEventListener("change", theme);
