@@ -21,9 +21,10 @@ lint: setup  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## the signal engine against dense autograd and the bare matrix products
-	mkdir -p benchmarks/results
-	$(BIN)/python benchmarks/signals.py --out benchmarks/results/signals.json
+bench: setup  ## the signal engine, a training step and the cache against their peers: half an hour, into the README
+	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[bench]'
+	for part in startup step cache signals; do $(BIN)/python benchmarks/$$part.py || exit 1; done
+	$(BIN)/python benchmarks/readme.py
 
 book:
 	@echo "The book is not written yet; notebooks/train.ipynb is what there is to read." >&2; exit 1

@@ -9,9 +9,10 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 MANIFEST = "manifest.json"
@@ -67,10 +68,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path, **facts: Any) -> dict[str, Any]:
-    """Declare every file under `folder` complete; returns the manifest, which holds `facts` beside the files."""
+def file_facts(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, as manifests hold them."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def write_manifest(
+    folder: Path, *, known: Mapping[str, dict[str, Any]] = MappingProxyType({}), **facts: Any
+) -> dict[str, Any]:
+    """Declare every file under `folder` complete; returns the manifest, which holds `facts` beside the files.
+
+    `known` are the `file_facts` of files that had them taken as they were written; they are not read again.
+    """
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        (name := str(path.relative_to(folder))): known[name] if name in known else file_facts(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST and path.suffix != ".tmp"
     }

@@ -56,7 +56,10 @@ def data(preset: Preset = None, run_dir: RunDir = None, settings: Settings = Non
 @app.command()
 def cache(preset: Preset = None, run_dir: RunDir = None, settings: Settings = None) -> None:
     """Run the teacher once and keep its hidden states."""
-    console.print(_open(preset, run_dir, settings).cache()["splits"])
+    manifest = _open(preset, run_dir, settings).cache()
+    megabytes = sum(facts["bytes"] for name, facts in manifest["files"].items() if name.endswith(".safetensors")) / 1e6
+    console.print(manifest["splits"])
+    console.print({"megabytes": round(megabytes, 1), "seconds": manifest["seconds"]})
 
 
 @app.command()

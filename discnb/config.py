@@ -6,6 +6,7 @@ import typing
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .cache import STORAGE
 from .objective import DiscObjective
 
 
@@ -40,6 +41,8 @@ class TeacherConfig:
     """The hub revision to load."""
     batch_size: int = 8
     """Sequences per teacher forward while the cache is written."""
+    storage: str = "bfloat16"
+    """How the cache keeps the states: `bfloat16` (exact), or `float8` or `int8` with half the bytes and an error."""
     steps: int = 0
     """Optimizer steps of plain language modelling for a `scratch` teacher."""
     learning_rate: float = 3e-3
@@ -47,6 +50,8 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "learning_rate")
+        if self.storage not in STORAGE:
+            raise ValueError(f"teacher.storage is {self.storage!r}; expected one of {', '.join(STORAGE)}")
         if (self.model == "scratch") != (self.steps > 0):
             raise ValueError(
                 f"teacher.steps is {self.steps} for {self.model!r}; a scratch teacher, and only it, has some"

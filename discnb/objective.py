@@ -106,8 +106,10 @@ class DiscObjective:
         if len(labels) == 0:
             raise ValueError("the batch has no sequences; expected at least one")
 
-        def terms(b: int, hidden: Tensor, head: Tensor) -> DiscLoss:
-            signals = self.signals(hidden, head, teacher_hidden[b], teacher_head, labels[b], mask[b])
+        def terms(b: int, hidden: Tensor, head: Tensor, head_gradient: Tensor | None) -> DiscLoss:
+            signals = self.signals(
+                hidden, head, teacher_hidden[b], teacher_head, labels[b], mask[b], head_gradient=head_gradient
+            )
             return self._sequence_loss(signals, mask[b], proof_mask[b], proof_weight)
 
         return sequence_mean(terms, student_hidden, student_head)
@@ -120,8 +122,15 @@ class DiscObjective:
         teacher_head: Float[Tensor, "V G"],
         labels: Int[Tensor, " T"],
         mask: Bool[Tensor, " T"],
+        *,
+        head_gradient: Float[Tensor, "V H"] | None = None,
     ) -> SequenceSignals:
-        """One sequence's signals in the method's order: smooth, then KL, then pivots. CE and entropy are unsmoothed."""
+        """One sequence's signals in the method's order: smooth, then KL, then pivots. CE and entropy are unsmoothed.
+
+        Where a share f of the tokens is singular, f of the rows are projected a second time: 4·(1 + f) matrix products
+        of a whole sequence forward and backward, 6·(1 + f) where no logits are kept. `head_gradient` as in
+        `token_signals`.
+        """
         where = mask.nonzero()[:, 0]
 
         def project(hidden: Tensor, at: Tensor):
@@ -132,6 +141,7 @@ class DiscObjective:
                 teacher_head,
                 labels[at],
                 temperature=self.temperature,
+                head_gradient=head_gradient,
             )
 
         kl, ce, entropy = (

@@ -26,10 +26,11 @@ from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from . import __version__, gguf, llama, models
+from .cache import CachedTeacher, cache_bytes, cache_facts, cache_key, data_key, write_cache
 from .card import model_card
 from .checkpoint import mend, read_json, read_manifest, write_json, write_manifest, write_text
 from .config import RunConfig, changed, override, settings
-from .data import Collator, load_stem, tokenize_samples
+from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
 from .evaluate import evaluate_split
 from .explore.record import TEMPERATURES, TokenRecord, token_records
@@ -37,7 +38,7 @@ from .presets import preset as named_preset
 from .progress import progress
 from .prompt import prompt_for
 from .quantize import QUANTIZATIONS, importance_matrix, quantize
-from .teacher import CachedTeacher, OnlineTeacher, Teacher, write_cache
+from .teacher import OnlineTeacher, Teacher
 from .train import DiscTrainer, DistilledStudent, train_language_model, training_arguments
 
 SPLITS = ("train", "eval")
@@ -129,23 +130,36 @@ class Run:
                 self._train_scratch_teacher(folder / "model")
             model, tokenizer = self.teacher_model()
             tokenizer.save_pretrained(folder / "tokenizer")
-            vocabulary = self._shared_vocabulary(model, tokenizer)
-            splits, reports = {}, {}
-            for name in SPLITS:
-                splits[name], report = tokenize_samples(self.samples(name), tokenizer, self.config.data.max_length)
-                reports[name] = report.to_dict()
+            vocabulary, storage = self._shared_vocabulary(model, tokenizer), self.config.teacher.storage
+            splits = {name: self.tokens(name) for name in SPLITS}
+            teacher = OnlineTeacher(model, vocabulary)
+            key = cache_key(model, self.tokenizer, splits, vocabulary=vocabulary, **self._cache_settings)
+            total = sum(report["tokens"] for report in self.token_reports.values())
+            per_token, head = cache_bytes(1, teacher.head, storage) - teacher.head.nbytes, teacher.head.nbytes
+            print(
+                f"teacher: {total:,} tokens at {per_token:,} bytes ({storage}) and a head of {head / 1e6:.0f} MB, "
+                f"{cache_bytes(total, teacher.head, storage) / 1e6:.0f} MB in all",
+                flush=True,
+            )
             begin = time.monotonic()
             with progress("teacher") as update:
-                lengths = write_cache(
+                write_cache(
                     folder,
-                    OnlineTeacher(model, vocabulary),
+                    teacher,
                     splits,
+                    key,
                     batch_size=self.config.teacher.batch_size,
                     progress=lambda done, total: update(
-                        done, total, f"{done:,} of {total:,} tokens, {done / (time.monotonic() - begin):.0f} tokens/s"
+                        done,
+                        total,
+                        f"{done:,} of {total:,} tokens, {done / (time.monotonic() - begin):.0f} tokens/s, "
+                        f"{(head + done * per_token) / 1e6:.0f} MB",
                     ),
                 )
-            return {**lengths, "teacher": self.config.teacher.model, "vocabulary": vocabulary, "splits": reports}
+            facts = cache_facts(folder)
+            if error := facts.get("storage_kl"):
+                print(f"teacher: {storage} costs a KL of {error['mean']:.2g} nats/token (max {error['max']:.2g})")
+            return {**facts, "teacher": self.config.teacher.model, "splits": self.token_reports}
 
         return self._stage("cache", work, folder="teacher", needs=[data])
 
@@ -294,7 +308,17 @@ class Run:
 
     def tokens(self, split: str) -> Dataset:
         """A split's features: input_ids, proof, index."""
-        return tokenize_samples(self.samples(split), self.tokenizer, self.config.data.max_length)[0]
+        return self._tokenized[split][0]
+
+    @property
+    def token_reports(self) -> dict[str, dict[str, int]]:
+        """What tokenisation made of each split."""
+        return {name: report.to_dict() for name, (_, report) in self._tokenized.items()}
+
+    @cached_property
+    def _tokenized(self) -> dict[str, tuple[Dataset, TokenReport]]:
+        length = self.config.data.max_length
+        return {name: tokenize_samples(self.samples(name), self.tokenizer, length) for name in SPLITS}
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -338,7 +362,9 @@ class Run:
 
     def teacher(self, split: str) -> CachedTeacher:
         """The teacher as the cache has it."""
-        return CachedTeacher(self.folder / "teacher", split, self.cache())
+        manifest = self.cache()
+        key = data_key(self.tokenizer, {split: self.tokens(split)}, **self._cache_settings)
+        return CachedTeacher(self.folder / "teacher", split, key=key, manifest=manifest)
 
     def records(self, split: str = "eval", limit: int | None = None) -> list[TokenRecord]:
         """What the explorer shows of a split's first `limit` samples: the student before and, if it is trained, after.
@@ -349,7 +375,7 @@ class Run:
             raise ValueError(f"there is no split {split!r}; expected one of {', '.join(SPLITS)}")
         if limit is not None and limit < 1:
             raise ValueError(f"limit is {limit}; expected at least 1 sample, or None for all")
-        teacher = CachedTeacher(self.folder / "teacher", split, self._done.get("cache"))
+        teacher = CachedTeacher(self.folder / "teacher", split, manifest=self._done.get("cache"))
         samples = self.samples(split)
         samples = samples.select(range(min(limit or len(samples), len(samples))))
         if len(samples) == 0:
@@ -419,6 +445,16 @@ class Run:
             raise ValueError(
                 f"another process works in {self.folder}, so stage {name} was not begun; wait for it or end it"
             ) from None
+
+    @property
+    def _cache_settings(self) -> dict[str, Any]:
+        c = self.config
+        return {
+            "source": c.teacher.model,
+            "revision": c.teacher.revision,
+            "max_length": c.data.max_length,
+            "storage": c.teacher.storage,
+        }
 
     def _shared_vocabulary(self, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
         rows = teacher.get_output_embeddings().weight.shape[0]

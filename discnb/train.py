@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,12 @@ class DiscTrainer(Trainer):
                 "Lower train.learning_rate"
             )
         return norm
+
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> Any:
+        """The micro-batches of an optimizer step, of which the teacher hears at once."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.teacher.prefetch([sample for batch in batches for sample in batch["index"].tolist()])
+        return batches, items
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
         """Sequences, not tokens: the objective is a mean over them."""

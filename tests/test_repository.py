@@ -69,3 +69,11 @@ def test_setup_installs_what_the_tests_of_the_explorer_call():
 def test_every_command_explains_itself(command):
     done = subprocess.run([Path(sys.executable).with_name("discnb"), command, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "Usage" in done.stdout and "--run-dir" in done.stdout
+
+
+def test_the_readmes_measurements_are_the_committed_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import readme
+
+    text = (ROOT / "README.md").read_text()
+    assert readme.filled(text) == text

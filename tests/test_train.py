@@ -167,7 +167,7 @@ def test_a_non_finite_loss_stops_before_the_step_and_names_the_samples(corpus, t
     *_, teacher = corpus
 
     class Broken:
-        head = teacher.head
+        head, prefetch = teacher.head, teacher.prefetch
 
         def hidden(self, index, input_ids, attention_mask):
             return torch.full_like(teacher.hidden(index, input_ids, attention_mask), torch.nan)

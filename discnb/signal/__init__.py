@@ -5,7 +5,7 @@ jumps in the KL sequence; `smoothing` averages hidden states where the student i
 """
 
 from .discrepancy import discrepancy, exceeds, gap_energy, pivots
-from .head import TokenSignals, token_signals
+from .head import TokenSignals, token_signals, with_bias
 from .smoothing import singular_tokens, smooth_hidden
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "singular_tokens",
     "smooth_hidden",
     "token_signals",
+    "with_bias",
 ]

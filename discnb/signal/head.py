@@ -2,20 +2,24 @@
 
 Logits are made a slice of the vocabulary at a time and folded into running sums, so one projection of each model gives
 all three signals. The gradient is written out by hand: dense autograd holds about nine arrays of the logits' size, this
-holds two (`keep`: four matrix products in all) or none (six: backward projects again).
+holds the two models' own if memory allows (four matrix products in all) or nothing of that size (six: backward projects
+again).
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-TILE_BYTES = 8 << 20
-"""Size of a tile of logits: large enough for an efficient matrix product, small enough for a CPU's cache."""
-MIN_WIDTH = 256
+TILE_BYTES = {"cpu": 8 << 20, "cuda": 128 << 20}
+"""Size of a tile of logits: what a CPU's cache holds; on a GPU, enough work for its kernel launches to be cheap."""
+MIN_TILE = 256
 """Vocabulary entries in a tile at the least, however many tokens there are."""
+KEPT_BYTES = 2 << 30
+"""Logits kept for backward on a CPU; on a GPU, a quarter of what is free."""
 
 
 class TokenSignals(NamedTuple):
@@ -34,22 +38,32 @@ def token_signals(
     labels: Int[Tensor, " N"],
     *,
     temperature: float = 2.0,
-    keep: bool = True,
+    memory: int | float | None = None,
+    tile: int | None = None,
+    head_gradient: Float[Tensor, "V H"] | None = None,
 ) -> TokenSignals:
     """KL(teacher ‖ student) at `temperature`, cross-entropy and student entropy at 1, of each token in nats.
 
-    Exact over the whole vocabulary. A negative label (padding) has cross-entropy 0. Gradients flow to the student's
-    hidden states and head; the teacher is constant. With `keep` both models' logits stay until backward, 8 bytes per
-    token and vocabulary entry; without, nothing of that size is ever alive.
+    Exact over the whole vocabulary: a padded one is sliced off both heads before. A negative label (padding) has
+    cross-entropy 0. Gradients flow to the student's hidden states and head; the teacher is constant.
+
+    `memory` is what logits kept for backward may take, in bytes: `math.inf` keeps all (8 bytes per token and vocabulary
+    entry), 0 none, and between them as many tiles as fit; the result is the same to the last bit. `tile` is the
+    vocabulary entries projected at a time. With `head_gradient`, backward adds the head's gradient to that tensor and
+    returns none: a sum over many calls then passes over it once a call.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; expected a number > 0")
+    if tile is not None and tile < 1:
+        raise ValueError(f"tile is {tile}; expected at least 1 vocabulary entry")
     if student_head.shape[0] != teacher_head.shape[0]:
         raise ValueError(
             f"the student's head has {student_head.shape[0]} rows and the teacher's {teacher_head.shape[0]}; "
             "slice both to the shared vocabulary first (discnb.models.shared_vocabulary)"
         )
     needs_gradient = torch.is_grad_enabled() and (student_hidden.requires_grad or student_head.requires_grad)
+    if memory is None:
+        memory = _memory_for_logits(student_hidden.device)
     with torch.autocast(student_hidden.device.type, enabled=False):
         signals = _Signals.apply(
             student_hidden,
@@ -58,9 +72,22 @@ def token_signals(
             teacher_head.detach(),
             labels,
             temperature,
-            keep and needs_gradient,
+            float(memory) if needs_gradient else 0.0,
+            tile,
+            head_gradient,
         )
     return TokenSignals(*signals)
+
+
+def with_bias(
+    hidden: Float[Tensor, "*B H"], head: Float[Tensor, "V H"], bias: Float[Tensor, " V"]
+) -> tuple[Float[Tensor, "*B H+1"], Float[Tensor, "V H+1"]]:
+    """Hidden states and head whose product is `hidden @ head.T + bias`: a one more unit, which averages to one."""
+    return F.pad(hidden, (0, 1), value=1.0), torch.cat([head, bias[:, None]], dim=1)
+
+
+def _memory_for_logits(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else KEPT_BYTES
 
 
 class _Signals(torch.autograd.Function):
@@ -75,9 +102,11 @@ class _Signals(torch.autograd.Function):
         teacher_head: Tensor,
         labels: Tensor,
         temperature: float,
-        keep: bool,
+        memory: float,
+        tile: int | None,
+        head_gradient: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tiles, kept = _Tiles(hidden, head, teacher_hidden, teacher_head), []
+        tiles, kept = _Tiles(hidden, head, teacher_hidden, teacher_head, tile), []
         N = len(hidden)
         # Of the student: greatest logit so far, Σ e^(s−top), Σ e^(s−top)(s−top), Σ e^((s−top)/τ). Of the teacher:
         # greatest logit, Σ e^((t−top)/τ), Σ e^((t−top)/τ)((t−top) − (s−top)). All relative to the top so far.
@@ -85,7 +114,8 @@ class _Signals(torch.autograd.Function):
         z1, moment, z, t_z, gap, label_logit = (tiles.new(N).zero_() for _ in range(6))
         for columns in tiles:
             s, t = tiles.project(columns)
-            if keep:
+            memory -= s.nbytes + t.nbytes
+            if memory >= 0:
                 kept.append((s, t))
             inside = (labels >= columns.start) & (labels < columns.stop)
             at = torch.where(inside, labels - columns.start, 0)
@@ -119,7 +149,7 @@ class _Signals(torch.autograd.Function):
         ctx.save_for_backward(
             hidden, head, teacher_hidden, teacher_head, labels, s_top, t_top, log_z1, log_z, t_log_z, mean
         )
-        ctx.temperature, ctx.kept = temperature, kept
+        ctx.temperature, ctx.width, ctx.kept, ctx.head_gradient = temperature, tiles.width, kept, head_gradient
         ctx.set_materialize_grads(False)
         return kl, ce, entropy
 
@@ -128,7 +158,7 @@ class _Signals(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         # a gradient may be taken inside an autocast region, which would round the products
         with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
-            return (*_gradients(ctx, *grads), *[None] * 5)
+            return (*_gradients(ctx, *grads), *[None] * 7)
 
 
 def _gradients(
@@ -136,14 +166,17 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of the student's hidden states [N, H] and head [V, H]."""
     hidden, head, teacher_hidden, teacher_head, labels, s_top, t_top, log_z1, log_z, t_log_z, mean = ctx.saved_tensors
-    tiles, temperature = _Tiles(hidden, head, teacher_hidden, teacher_head), ctx.temperature
+    tiles, temperature = _Tiles(hidden, head, teacher_hidden, teacher_head, ctx.width), ctx.temperature
     want_hidden, want_head = ctx.needs_input_grad[:2]
     d_hidden = torch.zeros_like(tiles.hidden) if want_hidden else None  # summed over tiles
-    d_head = torch.empty(head.shape, dtype=tiles.dtype, device=head.device) if want_head else None
+    d_head = ctx.head_gradient
+    if d_head is None and want_head:
+        d_head = torch.empty(head.shape, dtype=tiles.dtype, device=head.device)
     if d_ce is not None:
         d_ce = torch.where(labels >= 0, d_ce, 0.0)
     for number, columns in enumerate(tiles):
-        s, t = ctx.kept[number] if ctx.kept else tiles.project(columns, teacher=d_kl is not None)
+        kept = number < len(ctx.kept)
+        s, t = ctx.kept[number] if kept else tiles.project(columns, teacher=d_kl is not None)
         s = s - s_top[:, None]
         d_s = torch.zeros_like(s)  # [N, tile]
         if d_kl is not None:
@@ -164,22 +197,25 @@ def _gradients(
         if d_hidden is not None:
             d_hidden.addmm_(d_s, tiles.head_rows(columns))
         if d_head is not None:
-            torch.mm(d_s.T, tiles.hidden, out=d_head[columns])
+            d_head[columns].addmm_(d_s.T, tiles.hidden, beta=0 if ctx.head_gradient is None else 1)
     return (
         None if d_hidden is None else d_hidden.to(hidden.dtype),
-        None if d_head is None else d_head.to(head.dtype),
+        None if d_head is None or d_head is ctx.head_gradient else d_head.to(head.dtype),
     )
 
 
 class _Tiles:
     """The vocabulary cut into slices, and the two models' logits on one of them, in at least float32."""
 
-    def __init__(self, hidden: Tensor, head: Tensor, teacher_hidden: Tensor, teacher_head: Tensor) -> None:
+    def __init__(
+        self, hidden: Tensor, head: Tensor, teacher_hidden: Tensor, teacher_head: Tensor, width: int | None
+    ) -> None:
         # low precision is widened tile by tile: a product in bfloat16 would round the logits
         self.dtype = torch.promote_types(torch.promote_types(hidden.dtype, head.dtype), torch.float32)
         self.hidden, self.head = hidden.to(self.dtype), head
         self.teacher_hidden, self.teacher_head = teacher_hidden.to(self.dtype), teacher_head
-        self.width = max(MIN_WIDTH, TILE_BYTES // (self.dtype.itemsize * max(1, len(hidden))))
+        tile_bytes = TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"])
+        self.width = width or max(MIN_TILE, tile_bytes // (self.dtype.itemsize * max(1, len(hidden))))
 
     def __iter__(self) -> Iterator[slice]:
         vocabulary = len(self.head)
