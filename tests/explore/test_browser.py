@@ -634,10 +634,10 @@ def test_jupyterlab_and_the_kernel_stay_in_step(browser, lab):
         assert ("pivots", expected(RECORDS[0], pivot_sigma=1.5)) in python("heard")
 
         # from the kernel to the page
-        python("[setattr(explorer, 'window', 2), setattr(explorer, 'selected', 40)]")
-        expect(explorer.locator("[data-pointed]")).to_have_attribute("data-token", "41")
+        python("[setattr(explorer, 'window', 2), setattr(explorer, 'selected', 100)]")
+        expect(explorer.locator("[data-pointed]")).to_have_attribute("data-token", "101")
         assert pivots_shown(explorer) == expected(RECORDS[0], pivot_sigma=1.5, window=2)
-        python("setattr(explorer, 'sample', 1)")
+        python("setattr(explorer, 'sample', 1)")  # which has no position 100
         expect(explorer.locator("[role=option]")).to_have_count(90)
         shown = explorer.locator("[role=option]").evaluate_all("all => all.map((one) => one.textContent)")
         assert shown == list(RECORDS[1].tokens)

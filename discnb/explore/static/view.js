@@ -244,6 +244,8 @@ export function mount(root, data, state) {
       hovered = null;
       write();
     }
+    // the kernel tells of a new sample before it takes back the old one's selection
+    if (shown.selected >= sample.positions) shown.selected = null;
     if (changed.has("view") || changed.has("temperature") || changed.has("sample")) dye();
     const setting = [...changed].some((name) => name !== "selected");
     if (setting) {
