@@ -100,6 +100,13 @@ def pivots_shown(place):
     return place.locator(".text .pivot").evaluate_all("all => all.map((one) => +one.dataset.token - 1)")
 
 
+def laid_out(place):
+    """Whether a line feed ends its line, and a total's name stands over its figure, whatever the host's styles say."""
+    after = [place.locator(f"[data-token='{i}']").bounding_box() for i in (4, 6)]  # the fifth token is a line feed
+    name, figure = (place.locator(f".totals {tag}").first.bounding_box() for tag in ("dt", "dd"))
+    return after[1]["y"] > after[0]["y"] + 20 and figure["y"] >= name["y"] + name["height"] - 1
+
+
 def choose(place, index):
     place.get_by_role("combobox", name="Sample", exact=True).select_option(str(index))
 
@@ -114,6 +121,7 @@ def expected(record, student="after", **settings):
 def test_the_page_shows_what_python_says_at_first(page):
     record = RECORDS[0]
     assert pivots_shown(page) == expected(record) != []
+    assert laid_out(page)
     singular = record.singular("after", OBJECTIVE).nonzero()[:, 0].tolist()
     assert page.locator(".text .singular").evaluate_all("all => all.map((one) => +one.dataset.token - 1)") == singular
     assert total(page, "pivots") == str(len(expected(record)))
@@ -453,24 +461,27 @@ def test_a_move_of_a_slider_costs_two_milliseconds_of_scripting_at_a_thousand_to
     expect(page.locator("[role=option]").first).to_be_visible()
     page.get_by_role("listbox").focus()
     page.keyboard.press("n")  # the card is open
-    measured = page.evaluate("""async () => {
-        const medians = {};
+    moves = """async () => {
+        const times = {};
         for (const input of document.querySelectorAll("input[type=range]")) {
-            const times = [];
-            for (let i = 0; i < 60; i++) {
-                input.value = +input.min + (i % 5) * +input.step * 1.0;
+            const name = input.id.split("-").at(-1);
+            times[name] = [];
+            for (let i = 0; i < 25; i++) {
+                input.value = +input.min + (i % 5) * +input.step;
                 const begin = performance.now();
                 input.dispatchEvent(new Event("input"));
-                times.push(performance.now() - begin);
+                times[name].push(performance.now() - begin);
                 await new Promise(requestAnimationFrame);
             }
-            medians[input.id.split("-").at(-1)] = times.slice(10);
         }
-        return medians;
-    }""")
-    medians = {name: statistics.median(times) for name, times in measured.items()}
-    print("ms a move:", {name: round(median, 2) for name, median in medians.items()})
-    assert len(medians) == 5 and max(medians.values()) <= 2.0
+        return times;
+    }"""
+    page.evaluate(moves)  # compiled
+    # the median of a round is the page's, and the least of the rounds is the one the machine disturbed least
+    rounds = [page.evaluate(moves) for _ in range(5)]
+    least = {name: min(statistics.median(times[name]) for times in rounds) for name in rounds[0]}
+    print("ms a move:", {name: round(time, 2) for name, time in least.items()})
+    assert len(least) == 5 and max(least.values()) <= 2.0
     page.close()
 
 
@@ -597,6 +608,7 @@ def test_jupyterlab_and_the_kernel_stay_in_step(browser, lab):
     explorer = page.locator(".disc-explorer")
     expect(explorer.locator("[role=option]").first).to_be_visible(timeout=90_000)
     assert pivots_shown(explorer) == expected(RECORDS[0])
+    assert laid_out(explorer)
 
     [connection] = (folder / "runtime").glob("kernel-*.json")
     kernel = BlockingKernelClient(connection_file=str(connection))

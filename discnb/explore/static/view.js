@@ -212,7 +212,7 @@ export function mount(root, data, state) {
   text.addEventListener("pointerover", (event) => hover(at(event)));
   text.addEventListener("pointerleave", () => hover(null));
   text.addEventListener("click", (event) => select(at(event)));
-  const card = h("section", { className: "card", "aria-label": "The token's card" });
+  const card = h("section", { className: "card", tabIndex: 0, "aria-label": "The token's card" });
   const legend = h("div", { className: "legend" });
 
   const button = (label, title, work) => h("button", { type: "button", textContent: label, title, onclick: work });
