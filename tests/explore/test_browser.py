@@ -598,11 +598,9 @@ def test_jupyterlab_and_the_kernel_stay_in_step(browser, lab):
     watched = Watched(browser)
     page = watched.page
     page.goto(f"{address}/lab/tree/explorer.ipynb")
-    page.wait_for_function("window.jupyterapp && document.querySelector('.jp-NotebookPanel .jp-Cell')", timeout=90_000)
-    page.wait_for_function(
-        "[...document.querySelectorAll('.jp-Notebook-ExecutionIndicator')].some(one => one.dataset.status === 'idle')",
-        timeout=90_000,
-    )
+    expect(page.locator(".jp-NotebookPanel .jp-Cell .cm-content").first).to_be_visible(timeout=60_000)
+    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    expect(idle.first).to_be_attached(timeout=60_000)
     page.locator(".jp-Cell .cm-content").first.click()
     page.keyboard.press("Control+Enter")
     explorer = page.locator(".disc-explorer")
