@@ -1,7 +1,11 @@
 """Figures for print. Each function returns a Figure whose label is its alternative text, built from its data."""
 
+import base64
+import html
+import io
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +32,7 @@ def loss_terms(metrics: Sequence[dict[str, float]], ax: Axes | None = None) -> F
     ax.set(xlabel="optimizer step", ylabel="nats (E: nats²)", yscale="log", title="Loss terms")
     ax.legend(frameon=False, ncols=4, fontsize=9)
     first, last = metrics[0], metrics[-1]
-    return _described(
+    return described(
         figure,
         f"Loss terms over {len(metrics)} steps: the loss goes from {first['loss']:.2f} to {last['loss']:.2f}, "
         f"CE from {first['ce']:.2f} to {last['ce']:.2f}, KD from {first['kd']:.2f} to {last['kd']:.2f}.",
@@ -43,7 +47,7 @@ def energy_against_loss(metrics: Sequence[dict[str, float]], ax: Axes | None = N
     points = ax.scatter(loss, energy, c=[row["step"] for row in metrics], cmap="cividis", s=18, zorder=2)
     ax.figure.colorbar(points, ax=ax, label="optimizer step")
     ax.set(xlabel="loss", ylabel="gap energy (nats²)", yscale="log", title="Energy against loss")
-    return _described(
+    return described(
         figure,
         f"Gap energy against loss over {len(metrics)} steps: the loss goes from {loss[0]:.2f} to {loss[-1]:.2f} and "
         f"the energy from {energy[0]:.2f} to {energy[-1]:.2f} nats².",
@@ -101,7 +105,7 @@ def token_strip(
     bar = ax.figure.colorbar(ScalarMappable(scale, ramp), ax=ax, location="bottom", fraction=0.04, aspect=60, pad=0.02)
     bar.set_label("KL(teacher ‖ student) in nats;  underlined: pivot;  dotted: singular", size=8)
     bar.ax.tick_params(labelsize=7)
-    return _described(
+    return described(
         figure,
         f"A derivation of {len(record.tokens)} tokens coloured by the KL of the student {look.when} to the teacher: "
         f"{look.said}; {look.pivot.sum()} pivots and {look.singular.sum()} singular tokens are marked.",
@@ -129,7 +133,7 @@ def kl_profile(
     ax.axhline(0, color=INK, lw=0.8)
     ax.set(xlabel="position", ylabel="nats", xlim=(-0.5, max(len(record), 1) - 0.5), title="KL and its discrepancy")
     ax.legend(frameon=False, ncols=5, fontsize=8, loc="best")
-    return _described(
+    return described(
         figure,
         f"KL of the student {look.when} along {len(record)} positions: {look.said}; the discrepancy is over its "
         f"threshold of {look.threshold:.2f} nats at {look.jumps} positions, and {look.pivot.sum()} pivots are marked.",
@@ -153,7 +157,7 @@ def weights(
     ax.legend(frameon=False, fontsize=8)
     plain = look.kl[look.pivot].sum() / (look.kl.sum() or 1.0)
     weighted = (look.weight * look.kl)[look.pivot].sum() / ((look.weight * look.kl).sum() or 1.0)
-    return _described(
+    return described(
         figure,
         f"KD weights of {len(record)} positions for the student {look.when}: {look.pivot.sum()} pivots, mean weight "
         f"{look.weight.mean() if len(record) else 1:.3f}; pivots carry {plain:.0%} of the KL and {weighted:.0%} of the "
@@ -172,7 +176,7 @@ def gguf_sizes(files: dict[str, dict], ax: Axes | None = None) -> Figure:
     ax.margins(0.18)
     ax.grid(alpha=0.25)
     listed = "; ".join(f"{k} {f['bytes'] / 1e6:.1f} MB, KL {f['kl_to_torch']:.1e}" for k, f in files.items())
-    return _described(figure, f"Size and KL to PyTorch of the GGUF files: {listed}.")
+    return described(figure, f"Size and KL to PyTorch of the GGUF files: {listed}.")
 
 
 class _Look(NamedTuple):
@@ -219,6 +223,16 @@ def _canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def _described(figure: Figure, text: str) -> Figure:
+def described(figure: Figure, text: str) -> Figure:
+    """The figure with `text` as its label, and as the alternative text of the image a notebook shows."""
     figure.set_label(text)
+    figure._repr_html_ = partial(_image, figure)  # type: ignore[method-assign]  # what IPython asks an object for
     return figure
+
+
+def _image(figure: Figure) -> str:
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    data = base64.b64encode(png.getvalue()).decode()
+    alt = html.escape(str(figure.get_label()), quote=True)
+    return f'<img alt="{alt}" src="data:image/png;base64,{data}" style="max-width: 100%">'
