@@ -13,7 +13,7 @@ PRESET ?= mini
 run: .venv/ready  ## distil the real SmolLM2 weights, export and generate: runs/mini
 	$(BIN)/discnb run --preset $(PRESET)
 
-test: setup  ## all tests
+test: setup book  ## all tests, on a book that is up to date
 	$(BIN)/python -m pytest
 
 lint: setup  ## style and types
@@ -26,8 +26,8 @@ bench: setup  ## the signal engine, a training step and the cache against their 
 	for part in startup step cache signals; do $(BIN)/python benchmarks/$$part.py || exit 1; done
 	$(BIN)/python benchmarks/readme.py
 
-book:
-	@echo "The book is not written yet; notebooks/train.ipynb is what there is to read." >&2; exit 1
+book: setup  ## the book, every chapter executed: _build/html/book/index.html
+	$(BIN)/python book/build.py
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -37,7 +37,7 @@ setup: .venv/ready .venv/programs
 
 .venv/ready: pyproject.toml constraints.txt $(WHEELHOUSE)/llama-$(LLAMA) | .venv/made
 	@echo "== installing discnb and its dependencies into .venv"
-	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[mini,test,lint]'
+	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[mini,book,test,lint]'
 	@touch $@
 
 # PyPI has llama-cpp-python as source only. The sdist is kept too: a test holds our GGUF writer to the converter in it.

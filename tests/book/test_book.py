@@ -1,0 +1,172 @@
+"""The built book, every page of it, from disk in a real browser."""
+
+import os
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book"))
+import build  # noqa: E402
+import reference  # noqa: E402
+
+HTML = ROOT / "_build" / "html"
+PAGES = build.pages()
+CHAPTERS = [page for page in PAGES if page.partition("/")[2][:2].isdigit()]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert HTML.exists(), "there is no book: `make book` builds it"
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
+        chromium = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.asked, page.complaints = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    yield page
+    context.close()
+
+
+def visit(page, name):
+    page.goto((HTML / f"{name}.html").as_uri())
+    page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_and_asks_nothing_of_the_network(page, name):
+    visit(page, name)
+    assert [url for url in page.asked if not url.startswith(("file:", "data:", "about:"))] == []
+    assert page.complaints == []
+    main = page.locator("main")
+    assert len(main.inner_text()) > 400
+    assert "Traceback (most recent call last)" not in main.inner_text()
+    empty = main.locator(".cell_output").evaluate_all(
+        "all => all.filter((one) => !one.innerText.trim() && !one.querySelector('img, iframe, svg')).length"
+    )
+    assert empty == 0
+    described = main.locator("img").evaluate_all("all => all.map((one) => [one.alt, one.naturalWidth])")
+    assert all(len(alt) > 20 and width > 0 for alt, width in described), described
+    found = Axe().run(page, options={"iframes": False})
+    serious = [v["id"] for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_shows_figures_and_asks_questions(page, name):
+    visit(page, name)
+    main = page.locator("main")
+    assert main.locator(".cell_output img, .cell_output iframe").count() >= 1
+    assert main.locator(".admonition.tip").count() >= 1
+    assert main.get_by_text("not yet: ").count() >= 2
+
+
+@pytest.mark.parametrize("name", ["book/index", "book/06-pivots"])
+def test_the_explorer_in_a_chapter_is_alive(page, name):
+    visit(page, name)
+    frame = page.frame_locator("iframe[title^='Pivot explorer']").first
+    page.locator("iframe[title^='Pivot explorer']").first.scroll_into_view_if_needed()
+    pivots = frame.locator(".text .pivot")
+    expect(pivots.first).to_be_visible()
+    before = pivots.count()
+    frame.get_by_role("slider", name="pivot σ").fill("4.5")
+    expect(pivots).not_to_have_count(before)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_both_themes_are_there(browser, theme):
+    context = browser.new_context(color_scheme=theme)
+    page = context.new_page()
+    visit(page, "book/06-pivots")
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    context.close()
+
+
+def test_search_works_from_disk(page):
+    page.goto((HTML / "search.html").as_uri() + "?q=pivot")
+    expect(page.locator("#search-results li").first).to_be_visible(timeout=20_000)
+    assert page.complaints == []
+
+
+class Links(HTMLParser):
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.ids = [], set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids |= {attributes[name] for name in ("id", "name") if attributes.get(name)}
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+
+
+def test_every_internal_link_leads_somewhere():
+    pages = {path: Links(path) for path in HTML.glob("**/*.html")}
+    broken = []
+    for path, parsed in pages.items():
+        for href in parsed.links:
+            url = urlsplit(href)
+            if url.scheme or href == "#":
+                continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            anchor = unquote(url.fragment)
+            if not target.exists() or (target in pages and anchor and anchor not in pages[target].ids):
+                broken.append((path.name, href))
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    "name", ["discnb/objective.py", "discnb/explore/static/core.js", "constraints.txt", "benchmarks/results/cache.json"]
+)
+def test_outputs_are_stale_when_the_package_the_lock_or_the_results_change(tmp_path, name):
+    for pattern in build.DEPENDS_ON:
+        for path in ROOT.glob(pattern):
+            if path.is_file() and "__pycache__" not in path.parts:
+                (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    before = build.inputs_hash(tmp_path)
+    assert before == build.inputs_hash()
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert build.inputs_hash(tmp_path) != before
+
+
+def test_the_reference_pages_are_what_the_code_says():
+    assert (ROOT / "book" / "cli.md").read_text() == reference.command_line() + "\n" + reference.settings(ROOT)
+
+
+def test_every_chapter_file_is_in_the_table_of_contents():
+    assert {str(path.relative_to(ROOT).with_suffix("")) for path in (ROOT / "book").glob("*.md")} - {
+        "book/README"
+    } == set(PAGES)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "book").glob("[01]*.md")), ids=lambda path: path.stem)
+def test_cells_are_short(path):
+    cells = path.read_text().split("```{code-cell}")[1:]
+    lengths = [len([li for li in c.split("```")[0].splitlines()[1:] if li and li[0] != ":"]) for c in cells]
+    hidden = ["remove-input" in cell or "hide-input" in cell for cell in cells]
+    assert all(n <= 12 or skip for n, skip in zip(lengths, hidden, strict=True)), lengths
+
+
+def test_the_configuration_holds_no_stale_output(tmp_path):
+    config = yaml.safe_load(build.configuration("abc").read_text())
+    assert config["execute"]["cache"].endswith("cache-abc")
