@@ -71,6 +71,10 @@ def configuration(inputs):
     """`_config.yml` with the place of the execution cache."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["cache"] = str(BUILD / f"cache-{inputs}")
+    # read from another folder, so no path may be relative to it
+    config["sphinx"]["local_extensions"] = {"disc_book": str(ROOT / "book" / "_ext")}
+    config["sphinx"]["config"]["html_static_path"] = [str(BUILD / "_vendor")]
+    config["logo"] = str(ROOT / config["logo"])
     path = BUILD / "_config.yml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
@@ -90,7 +94,7 @@ def main():
     import reference
 
     reference.write(ROOT)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(ROOT), "--config", str(configuration(inputs))]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT), "--config", str(configuration(inputs))]
     code = subprocess.run([*command, "-W", "-n", "--keep-going"], cwd=ROOT).returncode
     # a failing cell or a missing page may leave exit code 0
     missing = [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]
