@@ -15,6 +15,7 @@ def _one_search_bar(app, config):
 
 def _without_thebe(app, page, template, context, doctree):
     """Live code cells come from a CDN; the launch buttons and the notebooks do their work here."""
+    context["default_mode"] = "auto"  # the theme complains in the console of a page that has none
     for kind in ("script_files", "css_files"):
         files = context.get(kind, [])
         context[kind] = [file for file in files if "thebe" not in str(getattr(file, "filename", file) or "")]
