@@ -13,7 +13,7 @@ PRESET ?= mini
 run: .venv/ready  ## distil the real SmolLM2 weights, export and generate: runs/mini
 	$(BIN)/discnb run --preset $(PRESET)
 
-test: setup book  ## all tests, on a book that is up to date
+test: setup  ## all tests but those of the built book
 	$(BIN)/python -m pytest
 
 lint: setup  ## style and types
@@ -26,8 +26,9 @@ bench: setup  ## the signal engine, a training step and the cache against their 
 	for part in startup step cache signals; do $(BIN)/python benchmarks/$$part.py || exit 1; done
 	$(BIN)/python benchmarks/readme.py
 
-book: setup  ## the book, every chapter executed: _build/html/book/index.html
+book: setup  ## the book, every chapter executed, every page walked in a browser: _build/html/book/index.html
 	$(BIN)/python book/build.py
+	$(BIN)/python -m pytest book/test_pages.py
 
 format: setup
 	$(BIN)/ruff check --fix .

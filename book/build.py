@@ -68,16 +68,13 @@ def vendor():
 
 
 def configuration(inputs):
-    """`_config.yml` with the place of the execution cache."""
+    """`_config.yml` as it is built: the place of the execution cache, and no path relative to the file."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["cache"] = str(BUILD / f"cache-{inputs}")
-    # read from another folder, so no path may be relative to it
     config["sphinx"]["local_extensions"] = {"disc_book": str(ROOT / "book" / "_ext")}
     config["sphinx"]["config"]["html_static_path"] = [str(BUILD / "_vendor")]
     config["logo"] = str(ROOT / config["logo"])
-    path = BUILD / "_config.yml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
+    return config
 
 
 def pages():
@@ -94,8 +91,11 @@ def main():
     import reference
 
     reference.write(ROOT)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT), "--config", str(configuration(inputs))]
-    code = subprocess.run([*command, "-W", "-n", "--keep-going"], cwd=ROOT).returncode
+    config = BUILD / "_config.yml"
+    config.write_text(yaml.safe_dump(configuration(inputs), sort_keys=False))
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [program, "build", ROOT, "--config", config, "-W", "-n", "--keep-going"]
+    code = subprocess.run(command, cwd=ROOT).returncode
     # a failing cell or a missing page may leave exit code 0
     missing = [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]
     if code or missing:

@@ -4,6 +4,7 @@ Both are committed, so that they can be read on the web and a test can say when 
 """
 
 import ast
+from itertools import pairwise
 from pathlib import Path
 
 import typer.main
@@ -41,7 +42,7 @@ def settings(root):
         tree = ast.parse((root / "discnb" / f"{module}.py").read_text())
         [body] = [n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == cls]
         lines += [f"### `{section}`", "", "| setting | default | |", "|---|---|---|"]
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 default = ast.unparse(field.value) if field.value else ""
                 meaning = " ".join(text.value.value.split()).replace("|", "\\|")

@@ -25,7 +25,7 @@ console = Console(highlight=False)
 
 Preset = Annotated[
     str | None,
-    typer.Option(help="Settings to start from: tiny or mini. An existing run keeps its own.", show_default=False),
+    typer.Option(help="Settings to start from: tiny, mini or book. An existing run keeps its own.", show_default=False),
 ]
 RunDir = Annotated[
     Path | None, typer.Option(help="The run's folder; runs/PRESET if not given.", show_default=False, file_okay=False)

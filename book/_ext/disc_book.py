@@ -1,4 +1,4 @@
-"""What the book asks of Sphinx beyond Jupyter Book, so that a page asks nothing of the network and has one search bar."""
+"""What the book asks of Sphinx beyond Jupyter Book: pages that ask nothing of the network, and one search bar."""
 
 
 def setup(app):
