@@ -10,7 +10,7 @@ PRESET ?= mini
 
 .PHONY: run test lint format bench book setup clean
 
-run: setup  ## distil the real SmolLM2 weights, export and generate: runs/mini
+run: .venv/ready  ## distil the real SmolLM2 weights, export and generate: runs/mini
 	$(BIN)/discnb run --preset $(PRESET)
 
 test: setup  ## all tests
@@ -33,7 +33,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-setup: .venv/ready
+setup: .venv/ready .venv/programs
 
 .venv/ready: pyproject.toml constraints.txt $(WHEELHOUSE)/llama-$(LLAMA) | .venv/made
 	@echo "== installing discnb and its dependencies into .venv"
@@ -46,6 +46,21 @@ $(WHEELHOUSE)/llama-$(LLAMA): | .venv/made
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: -d $(WHEELHOUSE) llama-cpp-python==$(LLAMA)
 	CMAKE_ARGS="$(LLAMA_FLAGS)" $(BIN)/python -m pip wheel --quiet --no-deps --no-cache-dir -w $(WHEELHOUSE) \
 		$(WHEELHOUSE)/llama_cpp_python-$(LLAMA).tar.gz
+	@touch $@
+
+# Node holds the explorer's JavaScript to Python, and Chromium shows it: only the tests need them.
+.venv/programs: | .venv/made
+	@missing=; command -v node >/dev/null || missing="nodejs"; \
+	for name in chromium chromium-browser google-chrome none; do command -v $$name >/dev/null && break; done; \
+	[ $$name != none ] || missing="$$missing chromium"; \
+	[ -n "$$missing" ] || exit 0; \
+	echo "== installing $$missing, for the tests"; \
+	as=; [ "$$(id -u)" = 0 ] || as="sudo -n"; \
+	if command -v apt-get >/dev/null && $$as true 2>/dev/null; then \
+		$$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	else \
+		echo "the tests need $$missing; install it (on Debian: apt-get install $$missing) and run make again" >&2; exit 1; \
+	fi
 	@touch $@
 
 .venv/made:

@@ -82,6 +82,26 @@ def export(preset: Preset = None, run_dir: RunDir = None, settings: Settings = N
 
 
 @app.command()
+def explore(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("explorer.html"),
+    split: Annotated[str, typer.Option(help="Which samples: eval or train.")] = "eval",
+    limit: Annotated[int, typer.Option(help="At most this many samples, the first ones.")] = 20,
+) -> None:
+    """Write the pivot explorer as one page that opens from disk, without a network."""
+    from .explore.explorer import PivotExplorer
+
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder; expected a file to write, such as {output / 'explorer.html'}")
+    explorer = PivotExplorer.from_run(run_dir, split, limit)
+    page, tokens = explorer.to_html(output), sum(len(record.tokens) for record in explorer.records)
+    console.print(
+        f"{page}: {len(explorer.records)} samples, {tokens:,} tokens, {', '.join(explorer.records[0].kl)}; "
+        f"{page.stat().st_size / 1000:.0f} KB"
+    )
+
+
+@app.command()
 def chat(
     question: Annotated[
         str | None, typer.Argument(help="One problem; asked for if not given.", show_default=False)

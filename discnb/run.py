@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ from transformers.utils import logging as transformers_logging
 from . import __version__, gguf, llama, models
 from .cache import CachedTeacher, cache_bytes, cache_facts, cache_key, data_key, write_cache
 from .card import model_card
-from .checkpoint import mend, read_json, write_json, write_manifest, write_text
+from .checkpoint import mend, read_json, read_manifest, write_json, write_manifest, write_text
 from .config import RunConfig, changed, override, settings
 from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
-from .evaluate import evaluate_split, sequence_signals
-from .explore.strip import TokenStrip
+from .evaluate import evaluate_split
+from .explore.record import TEMPERATURES, TokenRecord, token_records
 from .presets import preset as named_preset
 from .progress import progress
 from .prompt import prompt_for
@@ -366,14 +366,38 @@ class Run:
         key = data_key(self.tokenizer, {split: self.tokens(split)}, **self._cache_settings)
         return CachedTeacher(self.folder / "teacher", split, key=key, manifest=manifest)
 
-    def strip(self, sample: int = 0, *, trained: bool = True) -> TokenStrip:
-        """One held-out derivation token by token, to look at: the student's own KL, unsmoothed, and what is marked."""
-        teacher, row = self.teacher("eval"), self.tokens("eval")[sample]
-        model = self.student()[0] if trained else self.initial_student()
-        student = OnlineTeacher(model, len(teacher.head), torch.float32)
-        objective = replace(self.config.objective, smoothing_window=1)
-        [signals] = sequence_signals(student, teacher, self.collator([row]), objective)
-        return TokenStrip.build(self.tokenizer, row["input_ids"], signals)
+    def records(self, split: str = "eval", limit: int | None = None) -> list[TokenRecord]:
+        """What the explorer shows of a split's first `limit` samples: the student before and, if it is trained, after.
+
+        Nothing is written and no stage is begun: the teacher's cache must be complete.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"there is no split {split!r}; expected one of {', '.join(SPLITS)}")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; expected at least 1 sample, or None for all")
+        teacher = CachedTeacher(self.folder / "teacher", split, manifest=self._done.get("cache"))
+        samples = self.samples(split)
+        samples = samples.select(range(min(limit or len(samples), len(samples))))
+        if len(samples) == 0:
+            raise ValueError(f"the split {split!r} of {self.folder} has no samples; try {' or '.join(SPLITS)}")
+        students: dict[str, Callable[[], Teacher]] = {
+            "before": lambda: OnlineTeacher(self.initial_student(), len(teacher.head), torch.float32)
+        }
+        if "train" in self._done or read_manifest(self.folder / "student") is not None:
+            students["after"] = lambda: OnlineTeacher(self.student()[0], len(teacher.head), torch.float32)
+        # the run's own temperature among them, so that its settings can be shown
+        temperatures = sorted({*TEMPERATURES, self.config.objective.temperature})
+        with progress("explorer") as update:
+            return token_records(
+                students,
+                teacher,
+                samples,
+                self.tokenizer,
+                self.collator,
+                max_length=self.config.data.max_length,
+                temperatures=temperatures,
+                progress=lambda done, total: update(done, total, f"{done} of {total} looks at a derivation"),
+            )
 
     def _stage(
         self,

@@ -51,6 +51,20 @@ def test_importing_the_package_and_asking_for_help_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_the_explorer_explains_itself():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("discnb"), "explore", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("Usage", "RUN", "--output", "--split", "--limit"))
+
+
+def test_setup_installs_what_the_tests_of_the_explorer_call():
+    text = (ROOT / "Makefile").read_text()
+    assert "\nsetup: .venv/ready .venv/programs\n" in text and "\ntest: setup " in text
+    assert 'missing="nodejs"' in text and "missing chromium" in text
+
+
 @pytest.mark.parametrize("command", ["run", "data", "cache", "train", "eval", "export", "chat"])
 def test_every_command_explains_itself(command):
     done = subprocess.run([Path(sys.executable).with_name("discnb"), command, "--help"], capture_output=True, text=True)

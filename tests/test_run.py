@@ -101,6 +101,7 @@ def test_the_executed_notebook_is_whole_and_has_its_plots(tiny):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [o for o in outputs if o.output_type == "error"]
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+    assert sum("<iframe" in o.get("data", {}).get("text/html", "") for o in outputs) == 1  # the explorer
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
 
 
@@ -135,6 +136,59 @@ def test_a_damaged_file_is_named_and_only_its_stage_is_done_again(tiny):
     assert "student-Q8_0.gguf was altered" in done.stderr
     assert "export: working" in done.stdout and "train: working" not in done.stdout
     assert sha256(file) == want
+
+
+def test_the_explorer_shows_what_the_run_measured(tiny, tmp_path):
+    page = tmp_path / "page.html"
+    done = discnb("explore", tiny[0], "-o", page, "--limit", 3)
+    assert done.returncode == 0, done.stderr
+    assert "3 samples" in done.stdout and "before, after" in done.stdout
+    assert page.stat().st_size > 100_000 and "Content-Security-Policy" in page.read_text()
+
+    run = open_run(run_dir=tiny[0])
+    kept = {path: path.stat().st_mtime_ns for path in tiny[0].rglob("*") if path.is_file()}
+    records = run.records("eval", 10**6)
+    assert len(records) == 32
+    assert {path: path.stat().st_mtime_ns for path in tiny[0].rglob("*") if path.is_file()} == kept  # only looked at
+    for when in ("before", "after"):
+        measured = [json.loads(line) for line in (tiny[0] / "eval" / f"{when}.jsonl").read_text().splitlines()]
+        for record, row in zip(records, measured, strict=True):
+            kl = record.kl_at(when, 2.0)
+            assert (len(record), record.domain) == (row["tokens"], row["domain"])
+            assert kl.sum().item() == pytest.approx(row["kl"], rel=1e-4)
+            pivot = record.pivots(when, run.config.objective)
+            assert (int(pivot.sum()), kl[pivot].sum().item()) == (
+                row["pivots"],
+                pytest.approx(row["pivot_kl"], rel=1e-4),
+            )
+            assert record.predictions[when].ce.sum() == pytest.approx(row["ce"], rel=1e-4)
+
+
+def test_a_run_that_is_not_trained_shows_the_student_before(tiny, tmp_path):
+    for name in ("config.json", "data", "teacher"):
+        (tmp_path / name).symlink_to(tiny[0] / name)
+    [record] = open_run(run_dir=tmp_path).records("train", 1)
+    assert set(record.kl) == {"before"} and set(record.predictions) == {"before", "teacher"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there is no run in nowhere; `discnb run` makes one"),
+        (["."], "holds files but no config.json, so it is not a run"),
+        (["new"], "holds no complete teacher cache; `discnb cache` writes one"),
+        (["new", "--limit", 0], "limit is 0; expected at least 1 sample"),
+        (["new", "--split", "test"], "there is no split 'test'; expected one of train, eval"),
+        (["new", "-o", "."], ". is a folder; expected a file to write, such as explorer.html"),
+    ],
+)
+def test_an_explorer_that_cannot_be_says_why(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    open_run("tiny", "new")
+    done = discnb("explore", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not Path("explorer.html").exists()
 
 
 def test_chat_streams_a_derivation(tiny):

@@ -1,8 +1,10 @@
 """Figures for print. Each function returns a Figure whose label is its alternative text, built from its data."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -10,16 +12,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .strip import TokenStrip
+from ..objective import DiscObjective
+from .record import TokenRecord
 
-INK, ACCENT, MUTED = "#1b1f24", "#b3261e", "#8a9199"
+INK, ACCENT, MUTED, BLUE, GROUND = "#1b1f24", "#b3261e", "#8a9199", "#2f6db5", "#eef1f5"
 
 
 def loss_terms(metrics: Sequence[dict[str, float]], ax: Axes | None = None) -> Figure:
     """The loss and its three terms over the optimizer steps."""
     figure, ax = _canvas(ax, (7, 3.6))
     steps = [row["step"] for row in metrics]
-    for name, label, colour in (("loss", "loss", INK), ("ce", "CE", "#2f6db5"), ("kd", "KD", ACCENT)):
+    for name, label, colour in (("loss", "loss", INK), ("ce", "CE", BLUE), ("kd", "KD", ACCENT)):
         ax.plot(steps, [row[name] for row in metrics], color=colour, label=label, lw=1.8)
     ax.plot(steps, [row["energy"] for row in metrics], color=MUTED, label="E", lw=1.2)
     ax.set(xlabel="optimizer step", ylabel="nats (E: nats²)", yscale="log", title="Loss terms")
@@ -47,13 +50,23 @@ def energy_against_loss(metrics: Sequence[dict[str, float]], ax: Axes | None = N
     )
 
 
-def token_strip(strip: TokenStrip, *, kl_max: float | None = None, columns: int = 96, ax: Axes | None = None) -> Figure:
+def token_strip(
+    record: TokenRecord,
+    student: str | None = None,
+    *,
+    objective: DiscObjective | None = None,
+    kl_max: float | None = None,
+    columns: int = 96,
+    ax: Axes | None = None,
+) -> Figure:
     """The text as written, each token on a ground as dark as its KL; pivots underlined, singular tokens dotted.
 
-    `kl_max` is the KL, in nats, of the darkest ground, so that strips can be compared (default: the largest shown).
+    `student` is `before` or `after` (default: after, if the record has it). `kl_max` is the KL, in nats, of the darkest
+    ground, so that strips can be compared (default: the largest shown).
     """
+    look = _look(record, student, objective)
     cells, row, column = [], 0, 0
-    for index, token in enumerate(strip.tokens):
+    for index, token in enumerate(record.tokens):
         for number, piece in enumerate(token.split("\n")):
             if number:  # a line end is drawn as part of its token
                 cells.append((index, row, column, "↵"))
@@ -68,12 +81,12 @@ def token_strip(strip: TokenStrip, *, kl_max: float | None = None, columns: int 
     rows = row + 1
     width, height = columns * 0.098, rows * 0.23
     figure, ax = _canvas(ax, (width, height + 0.75))
-    top = kl_max or max(strip.kl, default=0.0) or 1.0
-    ramp, scale = colormaps["Blues"], Normalize(0, top)
+    ramp, scale = colormaps["Blues"], Normalize(0, kl_max or look.kl.max(initial=0.0) or 1.0)
     for index, y, x, text in cells:
-        shade = min(scale(strip.kl[index]), 1.0) * 0.95
+        t = index - 1  # the position that predicts the token; nothing predicts the first
+        shade = min(scale(look.kl[t]), 1.0) * 0.95 if index else 0.0
         ax.add_patch(Rectangle((x, y), len(text), 0.92, color=ramp(shade), lw=0))
-        pivot = strip.pivot[index]
+        pivot = index > 0 and look.pivot[t]
         style: dict[str, Any] = {"color": "white" if shade > 0.5 else INK, "weight": "bold" if pivot else "normal"}
         for offset, character in enumerate(text):
             # one call a character: monospaced whatever the font's advance
@@ -81,20 +94,70 @@ def token_strip(strip: TokenStrip, *, kl_max: float | None = None, columns: int 
                     parse_math=False, **style)  # fmt: skip
         if pivot:
             ax.plot([x, x + len(text)], [y + 0.94] * 2, color=ACCENT, lw=2, solid_capstyle="butt")
-        if strip.singular[index]:
+        if index and look.singular[t]:
             ax.plot([x, x + len(text)], [y + 0.02] * 2, color=INK, lw=1.1, ls=(0, (1, 1.4)))
     ax.set(xlim=(0, columns), ylim=(rows, 0))
     ax.set_axis_off()
     bar = ax.figure.colorbar(ScalarMappable(scale, ramp), ax=ax, location="bottom", fraction=0.04, aspect=60, pad=0.02)
     bar.set_label("KL(teacher ‖ student) in nats;  underlined: pivot;  dotted: singular", size=8)
     bar.ax.tick_params(labelsize=7)
-    worst = max(range(len(strip.kl)), key=strip.kl.__getitem__)
-    mean = sum(strip.kl) / max(1, len(strip.kl) - 1)  # nothing predicts the first token
     return _described(
         figure,
-        f"A derivation of {len(strip.tokens)} tokens coloured by KL to the teacher: mean {mean:.2f} nats, largest "
-        f"{strip.kl[worst]:.2f} at {strip.tokens[worst]!r}; "
-        f"{sum(strip.pivot)} pivots and {sum(strip.singular)} singular tokens are marked.",
+        f"A derivation of {len(record.tokens)} tokens coloured by the KL of the student {look.when} to the teacher: "
+        f"{look.said}; {look.pivot.sum()} pivots and {look.singular.sum()} singular tokens are marked.",
+    )
+
+
+def kl_profile(
+    record: TokenRecord,
+    student: str | None = None,
+    *,
+    objective: DiscObjective | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """KL along the derivation, the discrepancy D mirrored below it with its threshold, pivots marked, proof shaded."""
+    look = _look(record, student, objective)
+    figure, ax = _canvas(ax, (9, 3.2))
+    at = np.arange(len(record))
+    if record.proof[1] > record.proof[0]:
+        ax.axvspan(record.proof[0] - 1.5, record.proof[1] - 1.5, color=GROUND, lw=0, zorder=0, label="proof")
+    ax.fill_between(at, look.kl, step="mid", color=BLUE, alpha=0.75, lw=0, label="KL")
+    ax.vlines(at, 0, -look.D, color=MUTED, lw=1, label="−D")
+    ax.plot(at[look.pivot], look.kl[look.pivot], ls="", marker="v", color=ACCENT, ms=6, label="pivot", clip_on=False)
+    if np.isfinite(look.threshold):
+        ax.axhline(-look.threshold, color=ACCENT, lw=1, ls=(0, (4, 3)), label="threshold")
+    ax.axhline(0, color=INK, lw=0.8)
+    ax.set(xlabel="position", ylabel="nats", xlim=(-0.5, max(len(record), 1) - 0.5), title="KL and its discrepancy")
+    ax.legend(frameon=False, ncols=5, fontsize=8, loc="best")
+    return _described(
+        figure,
+        f"KL of the student {look.when} along {len(record)} positions: {look.said}; the discrepancy is over its "
+        f"threshold of {look.threshold:.2f} nats at {look.jumps} positions, and {look.pivot.sum()} pivots are marked.",
+    )
+
+
+def weights(
+    record: TokenRecord,
+    student: str | None = None,
+    *,
+    objective: DiscObjective | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """What each position gives to KD: its KL, and at pivots what the amplifier adds to it."""
+    look = _look(record, student, objective)
+    figure, ax = _canvas(ax, (9, 2.8))
+    at, added = np.arange(len(record)), (look.weight - 1) * look.kl
+    ax.bar(at, look.kl, 1.0, color=BLUE, label="KL")
+    ax.bar(at, added, 1.0, bottom=look.kl, color=ACCENT, label="added by the amplifier")
+    ax.set(xlabel="position", ylabel="weight × KL (nats)", xlim=(-0.5, max(len(record), 1) - 0.5), title="KD weights")
+    ax.legend(frameon=False, fontsize=8)
+    plain = look.kl[look.pivot].sum() / (look.kl.sum() or 1.0)
+    weighted = (look.weight * look.kl)[look.pivot].sum() / ((look.weight * look.kl).sum() or 1.0)
+    return _described(
+        figure,
+        f"KD weights of {len(record)} positions for the student {look.when}: {look.pivot.sum()} pivots, mean weight "
+        f"{look.weight.mean() if len(record) else 1:.3f}; pivots carry {plain:.0%} of the KL and {weighted:.0%} of the "
+        "weighted KL.",
     )
 
 
@@ -103,13 +166,48 @@ def gguf_sizes(files: dict[str, dict], ax: Axes | None = None) -> Figure:
     figure, ax = _canvas(ax, (5, 3.6))
     for kind, facts in files.items():
         x, y = facts["bytes"] / 1e6, max(facts["kl_to_torch"], 1e-9)
-        ax.scatter([x], [y], color="#2f6db5", s=36, zorder=2)
+        ax.scatter([x], [y], color=BLUE, s=36, zorder=2)
         ax.annotate(kind, (x, y), xytext=(6, 5), textcoords="offset points", size=9)
     ax.set(xlabel="megabytes", ylabel="KL to PyTorch (nats/token)", yscale="log", title="GGUF files")
     ax.margins(0.18)
     ax.grid(alpha=0.25)
     listed = "; ".join(f"{k} {f['bytes'] / 1e6:.1f} MB, KL {f['kl_to_torch']:.1e}" for k, f in files.items())
     return _described(figure, f"Size and KL to PyTorch of the GGUF files: {listed}.")
+
+
+class _Look(NamedTuple):
+    """One student's view of a derivation under the objective's settings, `[T]` each; `said` puts its KL in words."""
+
+    when: str
+    kl: np.ndarray
+    D: np.ndarray
+    pivot: np.ndarray
+    singular: np.ndarray
+    weight: np.ndarray
+    threshold: float
+    jumps: int
+    said: str
+
+
+def _look(record: TokenRecord, student: str | None, objective: DiscObjective | None) -> _Look:
+    student, objective = student or record.student, objective or DiscObjective()
+    kl, D = record.kl_at(student, objective.temperature).numpy(), record.discrepancy(student, objective).numpy()
+    pivot = record.pivots(student, objective)
+    defined = D[: max(0, len(D) - objective.window)]
+    said = "no position"
+    if len(kl):
+        said = f"mean {kl.mean():.2f} nats, largest {kl.max():.2f} at {record.tokens[int(kl.argmax()) + 1]!r}"
+    return _Look(
+        when=f"{student} distillation",
+        kl=kl,
+        D=D,
+        pivot=pivot.numpy(),
+        singular=record.singular(student, objective).numpy(),
+        weight=objective.kd_weights(pivot).numpy(),
+        threshold=defined.mean() + objective.pivot_sigma * defined.std() if len(defined) else np.nan,
+        jumps=int(record.pivots(student, replace(objective, align="forward")).sum()),
+        said=said,
+    )
 
 
 def _canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
