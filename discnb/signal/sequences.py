@@ -38,13 +38,14 @@ class _SequenceMean(torch.autograd.Function):
         for b in range(len(hidden)):
             with torch.enable_grad():
                 states = hidden[b].detach().requires_grad_()
-                row = terms(b, states, weight, d_head)
+                row, of_head = terms(b, states, weight, d_head), None
                 if row[0].requires_grad:  # not so where every label is masked
                     d_hidden[b], of_head = torch.autograd.grad(row[0], (states, weight), allow_unused=True)
                     if of_head is not None:  # from terms that do not add it to `d_head` themselves
                         d_head += of_head
             rows.append([term.detach() for term in row])
-        kind.append(type(row))
+            kind[:] = [type(row)]
+            del row, of_head  # and with it what this sequence kept, before the next one
         ctx.save_for_backward(d_hidden, d_head)
         ctx.sequences, ctx.head_dtype = len(rows), head.dtype
         means = _mean(rows)
