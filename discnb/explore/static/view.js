@@ -495,7 +495,9 @@ export function mount(root, data, state) {
   }
 
   const keyed = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, select")) event.stopPropagation(); // a slider's arrow is none of the host's
+    if (event.target.tagName === "SELECT") return;
     const t = shown.selected ?? -1, last = sample.positions - 1, inText = event.target === text;
     const go = { n: () => jump(1), p: () => jump(-1), ...(inText && last >= 0 && {
       ArrowRight: () => select(Math.min(last, t + 1), true), ArrowLeft: () => select(Math.max(0, t - 1), true),
