@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-NODES, REACH = 400, 20.0
+NODES, REACH = 400, 10.0
 """Quadrature points, and how many e-folds below eps they reach."""
 DIGITS = 40
 """Ternary digits of x that the Cantor function reads, more than float64 has."""
