@@ -216,6 +216,10 @@ class CachedTeacher:
         facts = manifest or read_manifest(folder)
         if facts is None:
             raise ValueError(f"{folder} holds no complete teacher cache; `discnb cache` writes one")
+        if "key" not in facts:
+            raise ValueError(
+                f"the teacher cache in {folder} is of a form no longer read; delete it, `discnb cache` writes it"
+            )
         _require(key or {}, facts["key"], folder)
         if split not in facts["lengths"]:
             raise ValueError(f"the teacher cache in {folder} has the splits {list(facts['lengths'])}, not {split!r}")

@@ -264,6 +264,12 @@ def test_an_unknown_split_or_storage_is_named(corpus, splits, cache):
         key_of(corpus, splits, storage="float4")
 
 
+def test_a_cache_of_an_earlier_form_says_so(tmp_path):
+    write_manifest(tmp_path, lengths={"train": [3]})
+    with pytest.raises(ValueError, match="of a form no longer read; delete it"):
+        CachedTeacher(tmp_path, "train")
+
+
 def flip_last_byte(path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
