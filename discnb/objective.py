@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .signal import gap_energy, pivots, singular_tokens, smooth_hidden, token_signals
+from .signal import Average, gap_energy, pivots, singular_tokens, token_signals, window_average
 from .signal.discrepancy import ALIGNMENTS
 from .signal.sequences import sequence_mean
 
@@ -127,38 +127,31 @@ class DiscObjective:
     ) -> SequenceSignals:
         """One sequence's signals in the method's order: smooth, then KL, then pivots. CE and entropy are unsmoothed.
 
-        Where a share f of the tokens is singular, f of the rows are projected a second time: 4·(1 + f) matrix products
-        of a whole sequence forward and backward, 6·(1 + f) where no logits are kept. `head_gradient` as in
-        `token_signals`.
+        Smoothing averages logits that are there: it costs no matrix product, so a sequence takes four of them forward
+        and backward. Where no logits are kept it takes six, and the singular tokens' windows are projected once more.
+        `head_gradient` as in `token_signals`.
         """
         where = mask.nonzero()[:, 0]
 
-        def project(hidden: Tensor, at: Tensor):
-            return token_signals(
-                hidden[at],
-                student_head,
-                teacher_hidden[at],
-                teacher_head,
-                labels[at],
-                temperature=self.temperature,
-                head_gradient=head_gradient,
-            )
+        def whole(values: Tensor) -> Tensor:  # [N] -> [T], 0 where masked
+            return values.new_zeros(len(mask)).index_put((where,), values)
 
-        kl, ce, entropy = (
-            torch.zeros(len(mask), dtype=s.dtype, device=s.device).index_put((where,), s)
-            for s in project(student_hidden, where)
+        def average(entropy: Tensor) -> Average:
+            singular = singular_tokens(whole(entropy), mask, sigma=self.singular_sigma)
+            return window_average(mask, singular, window=self.smoothing_window, causal=self.causal)
+
+        signals = token_signals(
+            student_hidden[where],
+            student_head,
+            teacher_hidden[where],
+            teacher_head,
+            labels[where],
+            temperature=self.temperature,
+            head_gradient=head_gradient,
+            average=average if self.smoothing_window > 1 else None,
         )
+        kl, ce, entropy = (whole(signal) for signal in signals)
         singular = singular_tokens(entropy, mask, sigma=self.singular_sigma)
-        if self.smoothing_window > 1 and singular.any():
-            smoothed = smooth_hidden(
-                student_hidden[None],
-                mask[None],
-                singular[None],
-                window=self.smoothing_window,
-                causal=self.causal,
-            )[0]
-            at = singular.nonzero()[:, 0]  # only these are projected a second time
-            kl = kl.index_put((at,), project(smoothed, at).kl)
         pivot = pivots(kl, mask, sigma=self.pivot_sigma, window=self.window, align=self.align)
         return SequenceSignals(kl, ce, entropy.detach(), pivot, singular)
 

@@ -5,10 +5,11 @@ jumps in the KL sequence; `smoothing` averages hidden states where the student i
 """
 
 from .discrepancy import discrepancy, exceeds, gap_energy, pivots
-from .head import TokenSignals, token_signals, with_bias
-from .smoothing import singular_tokens, smooth_hidden
+from .head import Average, TokenSignals, token_signals, with_bias
+from .smoothing import singular_tokens, smooth_hidden, window_average
 
 __all__ = [
+    "Average",
     "TokenSignals",
     "discrepancy",
     "exceeds",
@@ -17,5 +18,6 @@ __all__ = [
     "singular_tokens",
     "smooth_hidden",
     "token_signals",
+    "window_average",
     "with_bias",
 ]

@@ -6,7 +6,7 @@ holds the two models' own if memory allows (four matrix products in all) or noth
 again).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,14 @@ MIN_TILE = 64
 """Vocabulary entries in a tile at the least, however many tokens there are."""
 KEPT_BYTES = 2 << 30
 """Logits kept for backward on a CPU; on a GPU, a quarter of what is free."""
+
+
+class Average(NamedTuple):
+    """Row `where[i]`'s logits become Σ_j `weights[i, j]` · the logits of row `rows[i, j]`, for the KL alone."""
+
+    where: Int[Tensor, " S"]
+    rows: Int[Tensor, "S w"]
+    weights: Float[Tensor, "S w"]
 
 
 class TokenSignals(NamedTuple):
@@ -41,6 +49,7 @@ def token_signals(
     memory: int | float | None = None,
     tile: int | None = None,
     head_gradient: Float[Tensor, "V H"] | None = None,
+    average: Callable[[Float[Tensor, " N"]], Average] | None = None,
 ) -> TokenSignals:
     """KL(teacher ‖ student) at `temperature`, cross-entropy and student entropy at 1, of each token in nats.
 
@@ -51,6 +60,10 @@ def token_signals(
     entry), 0 none, and between them as many tiles as fit; the result is the same to the last bit. `tile` is the
     vocabulary entries projected at a time. With `head_gradient`, backward adds the head's gradient to that tensor and
     returns none: a sum over many calls then passes over it once a call.
+
+    `average` is told the entropy and answers which rows' student logits are averaged before their KL is taken; gradient
+    flows through the mean. It costs no matrix product where logits are kept, and a projection of those rows where not
+    (whose last bits may then differ).
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; expected a number > 0")
@@ -75,6 +88,7 @@ def token_signals(
             float(memory) if needs_gradient else 0.0,
             tile,
             head_gradient,
+            average,
         )
     return TokenSignals(*signals)
 
@@ -105,13 +119,10 @@ class _Signals(torch.autograd.Function):
         memory: float,
         tile: int | None,
         head_gradient: Tensor | None,
+        average: Callable[[Tensor], Average] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tiles, kept = _Tiles(hidden, head, teacher_hidden, teacher_head, tile), []
-        N = len(hidden)
-        # Of the student: greatest logit so far, Σ e^(s−top), Σ e^(s−top)(s−top), Σ e^((s−top)/τ). Of the teacher:
-        # greatest logit, Σ e^((t−top)/τ), Σ e^((t−top)/τ)((t−top) − (s−top)). All relative to the top so far.
-        s_top, t_top = (tiles.new(N).fill_(-torch.inf) for _ in range(2))
-        z1, moment, z, t_z, gap, label_logit = (tiles.new(N).zero_() for _ in range(6))
+        sums, label_logit = _Sums(tiles, len(hidden), temperature), tiles.new(len(hidden)).zero_()
         for columns in tiles:
             s, t = tiles.project(columns)
             memory -= s.nbytes + t.nbytes
@@ -120,36 +131,27 @@ class _Signals(torch.autograd.Function):
             inside = (labels >= columns.start) & (labels < columns.stop)
             at = torch.where(inside, labels - columns.start, 0)
             label_logit = torch.where(inside, s.gather(1, at[:, None])[:, 0], label_logit)
+            sums.fold(s, t)
+        sums.close()
+        entropy, kl = sums.log_z1 - sums.mean, sums.kl
+        ce = torch.where(labels >= 0, sums.s_top + sums.log_z1 - label_logit, 0.0)
 
-            top = torch.maximum(s_top, s.amax(1))
-            fall = (s_top - top).nan_to_num(neginf=0.0)  # the sums are 0 before the first tile
-            moment = fall.exp() * (moment + fall * z1)
-            z1, z = fall.exp() * z1, (fall / temperature).exp() * z
-            t_was, t_top = t_top, torch.maximum(t_top, t.amax(1))
-            t_fall = (t_was - t_top).nan_to_num(neginf=0.0)
-            gap = (t_fall / temperature).exp() * (gap + (t_fall - fall) * t_z)
-            t_z = (t_fall / temperature).exp() * t_z
-            s_top = top
+        again = None
+        if average is not None and len((averages := average(entropy)).where):
+            where, rows, weights = averages._replace(weights=averages.weights.to(tiles.dtype))
+            again = (where, rows, weights), _Sums(tiles, len(where), temperature)
+            for number, columns in enumerate(tiles):
+                if number < len(kept):
+                    s, t = (logits[at] for logits, at in zip(kept[number], (rows, where), strict=True))
+                else:
+                    s, t = tiles.project(columns, rows=(rows.flatten(), where))
+                again[1].fold(_mean_of(s.view(*rows.shape, -1), weights), t)
+            again[1].close()
+            kl = kl.index_copy(0, where, again[1].kl)
 
-            s, t = s - s_top[:, None], t - t_top[:, None]
-            e = (s / temperature).exp_()
-            z = z + e.sum(1)
-            torch.exp(s, out=e)
-            z1 = z1 + e.sum(1)
-            moment = moment + torch.linalg.vecdot(e, s)
-            torch.div(t, temperature, out=e).exp_()
-            t_z = t_z + e.sum(1)
-            gap = gap + torch.linalg.vecdot(e, t.sub_(s))
-
-        log_z1, log_z, t_log_z = z1.log(), z.log(), t_z.log()
-        mean = moment / z1  # of s − top under softmax(s)
-        entropy = log_z1 - mean
-        kl = gap / t_z / temperature - t_log_z + log_z
-        ce = torch.where(labels >= 0, s_top + log_z1 - label_logit, 0.0)
-        ctx.save_for_backward(
-            hidden, head, teacher_hidden, teacher_head, labels, s_top, t_top, log_z1, log_z, t_log_z, mean
-        )
+        ctx.save_for_backward(hidden, head, teacher_hidden, teacher_head, labels)
         ctx.temperature, ctx.width, ctx.kept, ctx.head_gradient = temperature, tiles.width, kept, head_gradient
+        ctx.sums, ctx.again = sums, again
         ctx.set_materialize_grads(False)
         return kl, ce, entropy
 
@@ -158,15 +160,15 @@ class _Signals(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         # a gradient may be taken inside an autocast region, which would round the products
         with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
-            return (*_gradients(ctx, *grads), *[None] * 7)
+            return (*_gradients(ctx, *grads), *[None] * 8)
 
 
 def _gradients(
     ctx: Any, d_kl: Tensor | None, d_ce: Tensor | None, d_entropy: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of the student's hidden states [N, H] and head [V, H]."""
-    hidden, head, teacher_hidden, teacher_head, labels, s_top, t_top, log_z1, log_z, t_log_z, mean = ctx.saved_tensors
-    tiles, temperature = _Tiles(hidden, head, teacher_hidden, teacher_head, ctx.width), ctx.temperature
+    hidden, head, teacher_hidden, teacher_head, labels = ctx.saved_tensors
+    tiles, sums, again = _Tiles(hidden, head, teacher_hidden, teacher_head, ctx.width), ctx.sums, ctx.again
     want_hidden, want_head = ctx.needs_input_grad[:2]
     d_hidden = torch.zeros_like(tiles.hidden) if want_hidden else None  # summed over tiles
     d_head = ctx.head_gradient
@@ -174,21 +176,25 @@ def _gradients(
         d_head = torch.empty(head.shape, dtype=tiles.dtype, device=head.device)
     if d_ce is not None:
         d_ce = torch.where(labels >= 0, d_ce, 0.0)
+    if d_kl is not None and again is not None:
+        (where, rows, weights), averaged = again
+        d_kl, d_kl_averaged = d_kl.index_fill(0, where, 0.0), d_kl[where]
     for number, columns in enumerate(tiles):
         kept = number < len(ctx.kept)
         s, t = ctx.kept[number] if kept else tiles.project(columns, teacher=d_kl is not None)
-        s = s - s_top[:, None]
         d_s = None  # [N, tile]
         if d_kl is not None:
-            # ∂kl/∂s = (softmax(s/τ) − softmax(t/τ)) / τ
-            d_s = torch.div(s, temperature).sub_(log_z[:, None]).exp_()
-            d_s -= t.sub(t_top[:, None]).div_(temperature).sub_(t_log_z[:, None]).exp_()
-            d_s *= (d_kl / temperature)[:, None]
+            d_s = sums.kl_gradient(s, t, d_kl)
+            if again is not None:
+                d_mean = averaged.kl_gradient(_mean_of(s[rows], weights), t[where], d_kl_averaged)  # [S, tile]
+                for j in range(rows.shape[1]):
+                    d_s.index_add_(0, rows[:, j], weights[:, j, None] * d_mean)
         if d_ce is not None or d_entropy is not None:
             # ∂ce/∂s = softmax(s) − [label]; ∂entropy/∂s = −softmax(s)·((s − top) − mean)
-            q = s.sub(log_z1[:, None]).exp_()
+            s = s - sums.s_top[:, None]
+            q = s.sub(sums.log_z1[:, None]).exp_()
             factor = 0.0 if d_ce is None else d_ce[:, None]
-            q *= factor if d_entropy is None else factor - d_entropy[:, None] * (s - mean[:, None])
+            q *= factor if d_entropy is None else factor - d_entropy[:, None] * (s - sums.mean[:, None])
             d_s = q if d_s is None else d_s.add_(q)
         if d_s is None:  # a gradient of nothing
             d_s = torch.zeros_like(s)
@@ -203,6 +209,60 @@ def _gradients(
         None if d_hidden is None else d_hidden.to(hidden.dtype),
         None if d_head is None or d_head is ctx.head_gradient else d_head.to(head.dtype),
     )
+
+
+def _mean_of(logits: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over the second axis of [S, w, tile]."""
+    mean = logits[:, 0] * weights[:, 0, None]
+    for j in range(1, weights.shape[1]):
+        mean.addcmul_(logits[:, j], weights[:, j, None])
+    return mean
+
+
+class _Sums:
+    """The running sums of rows [N] of logits, over the tiles folded in so far."""
+
+    def __init__(self, tiles: "_Tiles", N: int, temperature: float) -> None:
+        self.temperature = temperature
+        # Of the student: greatest logit so far, Σ e^(s−top), Σ e^(s−top)(s−top), Σ e^((s−top)/τ). Of the teacher:
+        # greatest logit, Σ e^((t−top)/τ), Σ e^((t−top)/τ)((t−top) − (s−top)). All relative to the top so far.
+        self.s_top, self.t_top = (tiles.new(N).fill_(-torch.inf) for _ in range(2))
+        self.z1, self.moment, self.z, self.t_z, self.gap = (tiles.new(N).zero_() for _ in range(5))
+
+    def fold(self, s: Tensor, t: Tensor) -> None:
+        """Add a tile of the student's and the teacher's logits, each [N, tile]."""
+        temperature = self.temperature
+        top = torch.maximum(self.s_top, s.amax(1))
+        fall = (self.s_top - top).nan_to_num(neginf=0.0)  # the sums are 0 before the first tile
+        moment = fall.exp() * (self.moment + fall * self.z1)
+        z1, z = fall.exp() * self.z1, (fall / temperature).exp() * self.z
+        t_top = torch.maximum(self.t_top, t.amax(1))
+        t_fall = (self.t_top - t_top).nan_to_num(neginf=0.0)
+        gap = (t_fall / temperature).exp() * (self.gap + (t_fall - fall) * self.t_z)
+        t_z = (t_fall / temperature).exp() * self.t_z
+        self.s_top, self.t_top = top, t_top
+
+        s, t = s - top[:, None], t - t_top[:, None]
+        e = (s / temperature).exp_()
+        self.z = z + e.sum(1)
+        torch.exp(s, out=e)
+        self.z1 = z1 + e.sum(1)
+        self.moment = moment + torch.linalg.vecdot(e, s)
+        torch.div(t, temperature, out=e).exp_()
+        self.t_z = t_z + e.sum(1)
+        self.gap = gap + torch.linalg.vecdot(e, t.sub_(s))
+
+    def close(self) -> None:
+        """All tiles are in: the logarithms of the sums, the mean of s − top under softmax(s), and the KL."""
+        self.log_z1, self.log_z, self.t_log_z = self.z1.log(), self.z.log(), self.t_z.log()
+        self.mean = self.moment / self.z1
+        self.kl = self.gap / self.t_z / self.temperature - self.t_log_z + self.log_z
+
+    def kl_gradient(self, s: Tensor, t: Tensor, d_kl: Tensor) -> Tensor:
+        """d_kl · ∂kl/∂s = d_kl · (softmax(s/τ) − softmax(t/τ)) / τ on a tile."""
+        d_s = s.sub(self.s_top[:, None]).div_(self.temperature).sub_(self.log_z[:, None]).exp_()
+        d_s -= t.sub(self.t_top[:, None]).div_(self.temperature).sub_(self.t_log_z[:, None]).exp_()
+        return d_s.mul_((d_kl / self.temperature)[:, None])
 
 
 class _Tiles:
@@ -228,8 +288,13 @@ class _Tiles:
     def head_rows(self, columns: slice) -> Tensor:
         return self.head[columns].to(self.dtype)
 
-    def project(self, columns: slice, *, teacher: bool = True) -> tuple[Tensor, Tensor]:
-        """Student and teacher logits [N, tile]; the teacher's are left empty when not wanted."""
-        s = self.hidden @ self.head_rows(columns).T
-        t = self.teacher_hidden @ self.teacher_head[columns].to(self.dtype).T if teacher else s[:, :0]
+    def project(
+        self, columns: slice, *, teacher: bool = True, rows: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Student and teacher logits [N, tile], or of the given rows of each; the teacher's empty when not wanted."""
+        hidden, teacher_hidden = self.hidden, self.teacher_hidden
+        if rows is not None:
+            hidden, teacher_hidden = hidden[rows[0]], teacher_hidden[rows[1]]
+        s = hidden @ self.head_rows(columns).T
+        t = teacher_hidden @ self.teacher_head[columns].to(self.dtype).T if teacher else s[:, :0]
         return s, t

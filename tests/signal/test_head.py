@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from discnb.signal import head, token_signals, with_bias
+from discnb.signal import Average, head, token_signals, with_bias
 from tests import reference
 
 MEMORY = [math.inf, 0, 3000]  # keep every tile, none, some
@@ -79,6 +79,48 @@ def test_float32_gradients_are_within_1e_5_of_float64(memory):
         grads.append((h.grad.double(), W.grad.double()))
     for want, got in zip(*grads, strict=True):
         assert (got - want).norm() <= 1e-5 * want.norm()
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("tau", [1.0, 2.0])
+def test_averaged_logits_agree_with_dense_autograd(memory, tau):
+    h, W, g, U, labels = random_pair(13, vocabulary=401)
+    where, rows = torch.tensor([0, 5, 6, 12]), torch.tensor([[0, 1, 0], [4, 5, 6], [5, 6, 7], [11, 12, 12]])
+    weights = torch.tensor([[0.5, 0.5, 0.0], [1 / 3] * 3, [1 / 3] * 3, [0.5, 0.5, 0.0]], dtype=torch.float64)
+    heard = []
+
+    def average(entropy):
+        heard.append(entropy)
+        return Average(where, rows, weights)
+
+    scale = torch.randn(3, 13, dtype=torch.float64)
+    got, want = ([x.clone().requires_grad_() for x in (h, W)] for _ in range(2))
+    signals = token_signals(*got, g, U, labels, temperature=tau, memory=memory, average=average)
+    (torch.stack(signals) * scale).sum().backward()
+    assert torch.equal(*heard, signals.entropy)
+
+    kl, ce, entropy = reference.dense_token_signals(*want, g, U, labels, tau)
+    logits = want[0] @ want[1].T
+    smoothed = logits.index_copy(0, where, (logits[rows] * weights[..., None]).sum(1))
+    identity = torch.eye(401, dtype=torch.float64)
+    kl, *_ = reference.dense_token_signals(smoothed, identity, g @ U.T, identity, labels, tau)
+    dense = torch.stack([kl, ce, entropy])
+    (dense * scale).sum().backward()
+    torch.testing.assert_close(torch.stack(signals), dense, rtol=1e-9, atol=1e-10)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-10)
+
+
+def test_averaging_makes_nothing_of_the_logits_size_either():
+    h, W, g, U, labels = random_pair(200, vocabulary=500, student=5, teacher=5)
+    rows = torch.arange(40)
+    average = Average(rows, rows[:, None].expand(-1, 3), torch.full((40, 3), 1 / 3))
+    with Largest() as largest:
+        signals = token_signals(
+            h.requires_grad_(), W.requires_grad_(), g, U, labels, memory=0, average=lambda _: average
+        )
+        torch.stack(signals).sum().backward()
+    assert largest.elements <= 500 * 5  # the head itself
 
 
 def test_bfloat16_gradients_are_within_1e_2_of_float64():
