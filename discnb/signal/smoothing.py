@@ -1,7 +1,8 @@
 """The DG limit: averaging the student where it is unsure.
 
-A head is affine, so the mean of logits over a window is the head applied to the mean of the hidden states: smoothing can
-be done to either. Where logits are at hand `window_average` costs no product; where not, `smooth_hidden` costs no logits.
+A head is affine, so the mean of logits over a window is the head applied to the mean of the hidden states: smoothing
+can be done to either. Where logits are at hand, `window_average` costs no product; elsewhere `smooth_hidden` costs no
+logits.
 """
 
 import torch
