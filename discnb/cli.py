@@ -97,7 +97,8 @@ def explore(
     page, tokens = explorer.to_html(output), sum(len(record.tokens) for record in explorer.records)
     console.print(
         f"{page}: {len(explorer.records)} samples, {tokens:,} tokens, {', '.join(explorer.records[0].kl)}; "
-        f"{page.stat().st_size / 1000:.0f} KB"
+        f"{page.stat().st_size / 1000:.0f} KB",
+        soft_wrap=True,
     )
 
 
