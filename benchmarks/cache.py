@@ -39,11 +39,9 @@ def main():
 
 
 def speed(run, folder):
-    data = run.data()
-    assert data["used"]["train"]
-    manifest = run.cache()
+    manifest, whole = run.cache(), run.teacher("train")
     tokens, model = run.tokens("train"), run.teacher_model()[0]
-    online, count = OnlineTeacher(model, len(run.teacher("train").head)), sum(run.teacher("train").lengths)
+    online, count = OnlineTeacher(model, len(whole.head)), sum(whole.lengths)
     figures = {"tokens": count}
     for storage in ("bfloat16", "float8", "int8"):
         place = folder / storage

@@ -1,29 +1,21 @@
 """The built book, every page of it, from disk in a real browser: `make book` runs this after building."""
 
-import os
-import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import build
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 HTML = build.BUILD / "html"
 PAGES = build.pages()
 CHAPTERS = [page for page in PAGES if page.partition("/")[2][:2].isdigit()]
 
 
-@pytest.fixture(scope="module")
-def browser():
+@pytest.fixture(scope="module", autouse=True)
+def built():
     assert HTML.exists(), "there is no book: `make book` builds it"
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
-        chromium = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

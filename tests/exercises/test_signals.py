@@ -1,6 +1,5 @@
 import math
 
-import pytest
 import torch
 
 from discnb.exercises import hint
@@ -34,14 +33,6 @@ ANSWERS = {
     "objective-batch": (0.5, [0.25, 1.0]),
     "objective-weight": (1.4, [3, 1.1, 1.2]),
 }
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-def test_the_right_answer_is_right_and_wrong_ones_get_a_hint(name):
-    right, wrong = ANSWERS[name]
-    assert hint(name, right) is None
-    for answer in wrong:
-        assert isinstance(hint(name, answer), str), answer
 
 
 def test_a_known_mistake_is_named():

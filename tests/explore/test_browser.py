@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import socket
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from jupyter_client import BlockingKernelClient
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from discnb.explore.explorer import PivotExplorer
 from discnb.explore.record import pack
@@ -37,18 +36,6 @@ RECORDS = [
     made_up(2, 3, domain="Engineering"),
     made_up(1, 4, domain="Engineering"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert program, "there is no Chromium: `make setup` installs it"
-    with sync_playwright() as playwright:
-        # a container's root may not make namespaces for the sandbox
-        arguments = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
-        chromium = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 class Watched:
