@@ -3,11 +3,14 @@
 import dataclasses
 import difflib
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .cache import STORAGE
 from .objective import DiscObjective
+
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,8 @@ class TeacherConfig:
     """The hub revision to load."""
     batch_size: int = 8
     """Sequences per teacher forward while the cache is written."""
+    dtype: str = "float32"
+    """Of the teacher's weights and products: `float32`, or `bfloat16` (half the memory; for a GPU)."""
     storage: str = "bfloat16"
     """How the cache keeps the states: `bfloat16` (exact), or `float8` or `int8` with half the bytes and an error."""
     steps: int = 0
@@ -50,8 +55,8 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "learning_rate")
-        if self.storage not in STORAGE:
-            raise ValueError(f"teacher.storage is {self.storage!r}; expected one of {', '.join(STORAGE)}")
+        _one_of(self, "storage", STORAGE)
+        _one_of(self, "dtype", DTYPES)
         if (self.model == "scratch") != (self.steps > 0):
             raise ValueError(
                 f"teacher.steps is {self.steps} for {self.model!r}; a scratch teacher, and only it, has some"
@@ -68,8 +73,11 @@ class StudentConfig:
     """The hub revision to load."""
     dither: float = 0.0
     """Noise on a pruned student's weights, in steps of a 4-bit grid: for a teacher that was 4-bit (`models.dither`)."""
+    attention: str = "sdpa"
+    """How transformers computes attention: `sdpa`, `eager`, or `flash_attention_2` where that package is installed."""
 
     def __post_init__(self) -> None:
+        _one_of(self, "attention", ("sdpa", "eager", "flash_attention_2"))
         _positive(self, "layers")
         if not 0 <= self.dither <= 0.5 or (self.dither and self.model != "prune"):
             raise ValueError(f"student.dither is {self.dither}; expected 0 to 0.5 steps, and 0 unless it is pruned")
@@ -86,7 +94,7 @@ class TrainConfig:
     batch_size: int = 1
     """Sequences per forward."""
     accumulation: int = 8
-    """Forwards per optimizer step; the gradient is the mean over batch_size × accumulation sequences."""
+    """Forwards per optimizer step; the gradient is the mean over batch_size × accumulation sequences, of all ranks."""
     learning_rate: float = 1.5e-5
     """Peak of the cosine schedule."""
     min_learning_rate: float = 1e-6
@@ -103,6 +111,10 @@ class TrainConfig:
     """The same at the last step."""
     bf16: bool = False
     """Autocast forwards to bfloat16; weights and optimizer stay float32."""
+    activation_checkpointing: bool = False
+    """Keep only each layer's input for backward, which computes the layer again: less memory, a third more work."""
+    parallel: str = "ddp"
+    """Of the ranks of `torchrun`: `ddp` (a whole student each) or `fsdp` (a share of weights and optimizer each)."""
     checkpoint_steps: int = 100
     """Optimizer steps between checkpoints."""
     keep_checkpoints: int = 2
@@ -117,6 +129,7 @@ class TrainConfig:
             self, "epochs", "batch_size", "accumulation", "learning_rate", "max_grad_norm", "checkpoint_steps",
             "keep_checkpoints",
         )  # fmt: skip
+        _one_of(self, "parallel", ("ddp", "fsdp"))
         if not 0 <= self.min_learning_rate <= self.learning_rate:
             raise ValueError(
                 f"train.min_learning_rate is {self.min_learning_rate}; expected 0 to train.learning_rate "
@@ -226,5 +239,16 @@ def _positive(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None and not value > 0:
-            section = type(config).__name__.removesuffix("Config").lower()
-            raise ValueError(f"{section}.{name} is {value}; expected a number > 0")
+            raise ValueError(f"{_section(config)}.{name} is {value}; expected a number > 0")
+
+
+def _one_of(config: Any, name: str, allowed: Iterable[str]) -> None:
+    value = getattr(config, name)
+    if value not in allowed:
+        raise ValueError(
+            f"{_section(config)}.{name} is {getattr(config, name)!r}; expected one of {', '.join(allowed)}"
+        )
+
+
+def _section(config: Any) -> str:
+    return type(config).__name__.removesuffix("Config").lower()
