@@ -3,13 +3,13 @@
 With the head they are the teacher's full distribution at any temperature, at 2 bytes per hidden unit and token; less
 in float8 or int8, whose error is measured and kept. A cache is a folder:
 
-    train-0-00000.safetensors   `hidden` [tokens, G] of 64 samples, end to end; `scale` [tokens, 1] in float8 and int8
+    train-00000.safetensors     `hidden` [tokens, G] of 64 samples, end to end; `scale` [tokens, 1] in float8 and int8
     head.safetensors            `weight` [V, G], the teacher's own
     rank-0.json                 the key, the samples' lengths, size and SHA-256 of each file as rank 0 wrote it
     manifest.json               last: key, lengths and files of all ranks
 
 The key is everything that changes the numbers, so a cache made otherwise is an error that says in what it differs.
-Rank r of W writes the samples r, r + W, r + 2W … into files of its own.
+Rank r of W writes the shards r, r + W, r + 2W …; which rank wrote a shard does not change a byte of it.
 """
 
 import hashlib
@@ -37,6 +37,7 @@ from .prompt import PROMPT_VERSION
 from .signal import token_signals
 from .teacher import STATES, OnlineTeacher
 
+HEAD = "head.safetensors"
 SHARD_SAMPLES = 64
 STORAGE = {"bfloat16": torch.bfloat16, "float8": torch.float8_e4m3fn, "int8": torch.int8}
 """How states may be kept. The 8-bit kinds have a scale per token and are not exact."""
@@ -129,73 +130,81 @@ def write_cache(
 ) -> None:
     """Run the teacher once over rank's share of the tokenised splits and keep its states, and rank 0 its head.
 
-    What an interrupted writing left whole is kept, the rest written again; a folder begun under another key is a
-    ValueError, as is a disk that cannot hold the cache. `progress` is told the tokens done and in total. When all ranks
-    are done, `write_manifest(folder, **cache_facts(folder))` declares the cache complete.
+    What an interrupted writing left whole is kept, by however many ranks it was done, and the rest written; a folder
+    begun under another key is a ValueError, as is a disk that cannot hold the cache. `progress` is told the tokens done
+    and in total. When all ranks are done, `write_manifest(folder, **cache_facts(folder))` declares the cache complete.
     """
     if not 0 <= rank < world:
         raise ValueError(f"rank is {rank} of {world}; expected 0 to {world - 1}")
-    key = {**key, "shard_samples": SHARD_SAMPLES, "world": world}
-    for path in folder.glob("rank-*.json"):
-        _require(key, read_json(path)["key"], path)
+    key = {**key, "shard_samples": SHARD_SAMPLES, "batch_size": batch_size}
     lengths = {name: [len(ids) for ids in split["input_ids"]] for name, split in splits.items()}
-    total = sum(sum(n[rank::world]) for n in lengths.values())
-    record_path = folder / f"rank-{rank}.json"
-    record = {"key": key, "lengths": lengths, "files": {}, **(read_json(record_path) if record_path.exists() else {})}
-    record["files"] = {name: facts for name, facts in record["files"].items() if _intact(folder / name, facts)}
+    share = _shards(lengths, SHARD_SAMPLES)[rank::world]
+    wanted = {_shard_name(split, number) for split, number, _ in share} | ({HEAD} if rank == 0 else set())
+    record: dict[str, Any] = {"key": key, "world": world, "lengths": lengths, "files": {}}
+    for path in sorted(folder.glob("rank-*.json")):
+        earlier = read_json(path)
+        _require(key, earlier["key"], path)
+        kept = {name: facts for name, facts in earlier["files"].items() if name in wanted}
+        record["files"] |= {name: facts for name, facts in kept.items() if _intact(folder / name, facts)}
+        if "storage_kl" in earlier:
+            record["storage_kl"] = earlier["storage_kl"]
+    total = sum(lengths[split][i] for split, _, samples in share for i in samples)
     _refuse_a_full_disk(folder, cache_bytes(total, teacher.head, key["storage"]), record["files"])
 
     def keep(name: str, tensors: dict[str, Tensor]) -> None:
         with atomic_path(folder / name) as temporary:
             save_file(tensors, temporary)
         record["files"] = dict(sorted({**record["files"], name: file_facts(folder / name)}.items()))
-        write_json(record_path, record)
+        write_json(folder / f"rank-{rank}.json", record)
 
-    if rank == 0 and "head.safetensors" not in record["files"]:
-        keep("head.safetensors", {"weight": teacher.head.contiguous().cpu()})
+    if rank == 0 and HEAD not in record["files"]:
+        keep(HEAD, {"weight": teacher.head.contiguous().cpu()})
     done = 0
-    for split_name, split in splits.items():
-        for number, samples in enumerate(_chunks(range(rank, len(split), world), SHARD_SAMPLES)):
-            name = _shard_name(split_name, rank, number)
-            if name in record["files"]:
-                done += sum(lengths[split_name][i] for i in samples)
-                progress(done, total)
-                continue
-            ids = split.select(samples)["input_ids"]
-            states: dict[int, Tensor] = {}
-            # batches of like length waste little on padding
-            for batch in _chunks(sorted(range(len(ids)), key=lambda i: (len(ids[i]), i)), batch_size):
-                states |= _states(teacher, {i: ids[i] for i in batch})
-                done += sum(len(ids[i]) for i in batch)
-                progress(done, total)
-            whole = torch.cat([states[i] for i in range(len(ids))])
-            stored = _encode(whole, key["storage"])
-            if key["storage"] != "bfloat16" and "storage_kl" not in record:
-                record["storage_kl"] = _storage_kl(whole[:ERROR_TOKENS], stored, teacher.head)
-            keep(name, stored)
-    write_json(record_path, record)
+    for split, number, samples in share:
+        if (name := _shard_name(split, number)) in record["files"]:
+            done += sum(lengths[split][i] for i in samples)
+            progress(done, total)
+            continue
+        ids = splits[split].select(samples)["input_ids"]
+        states: dict[int, Tensor] = {}
+        for batch in _batches([len(row) for row in ids], batch_size):
+            states |= _states(teacher, {i: ids[i] for i in batch})
+            done += sum(len(ids[i]) for i in batch)
+            progress(done, total)
+        whole = torch.cat([states[i] for i in range(len(ids))])
+        stored = _encode(whole, key["storage"])
+        if key["storage"] != "bfloat16" and "storage_kl" not in record:
+            record["storage_kl"] = _storage_kl(whole[:ERROR_TOKENS], stored, teacher.head)
+        keep(name, stored)
+    write_json(folder / f"rank-{rank}.json", record)
 
 
 def cache_facts(folder: Path) -> dict[str, Any]:
-    """What the manifest of a cache says, once every rank has written its share; a ValueError says who has not."""
+    """What the manifest of a cache says, once every rank has written its share; a ValueError says what is missing.
+
+    `padding` is the share of the teacher's work that went into padding.
+    """
     first = read_json(folder / "rank-0.json") if (folder / "rank-0.json").exists() else None
     if first is None:
         raise ValueError(f"{folder} holds no teacher cache: rank 0 has not begun")
-    world, files = first["key"]["world"], dict[str, Any]()
+    world, files = first["world"], dict[str, Any]()
+    shards = _shards(first["lengths"], first["key"]["shard_samples"])
     for rank in range(world):
         path = folder / f"rank-{rank}.json"
-        record = read_json(path) if path.exists() else {"key": first["key"], "files": {}}
+        record = read_json(path) if path.exists() else {**first, "files": {}}
         _require(first["key"], record["key"], path)
-        wanted = [
-            _shard_name(split, rank, number)
-            for split, n in first["lengths"].items()
-            for number in range(-(-len(n[rank::world]) // SHARD_SAMPLES))
-        ]
-        if missing := [name for name in wanted if name not in record["files"]]:
-            raise ValueError(f"rank {rank} of {world} has not written {missing[0]} in {folder} yet")
+        for split, number, _ in shards[rank::world]:
+            if (name := _shard_name(split, number)) not in record["files"]:
+                raise ValueError(f"rank {rank} of {world} has not written {name} in {folder} yet")
         files |= record["files"]
+    real = padded = 0
+    for split, _, samples in shards:
+        lengths = [first["lengths"][split][i] for i in samples]
+        for batch in _batches(lengths, first["key"]["batch_size"]):
+            real += sum(lengths[i] for i in batch)
+            padded += len(batch) * max(lengths[i] for i in batch)
     facts = {name: first[name] for name in ("key", "lengths", "storage_kl") if name in first}
-    return {**facts, "known": files}
+    return {**facts, "padding": 1 - real / padded if padded else 0.0, "known": files}
 
 
 class CachedTeacher:
@@ -225,22 +234,22 @@ class CachedTeacher:
             raise ValueError(f"the teacher cache in {folder} has the splits {list(facts['lengths'])}, not {split!r}")
         self.folder, self.split = folder, split
         self.lengths: list[int] = facts["lengths"][split]
-        self._place = _places(self.lengths, facts["key"]["world"], facts["key"]["shard_samples"])
-        self._shards: dict[tuple[int, int], safe_open] = {}
+        self._place = _places(self.lengths, facts["key"]["shard_samples"])
+        self._shards: dict[int, safe_open] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="teacher")
         self._ahead: dict[int, Future[Tensor]] = {}
 
     @cached_property
     def head(self) -> Float[Tensor, "V G"]:
-        with safe_open(self.folder / "head.safetensors", "pt") as file:
+        with safe_open(self.folder / HEAD, "pt") as file:
             return file.get_tensor("weight")
 
     def states(self, sample: int) -> Float[Tensor, "T G"]:
         """One sample's final hidden states, bfloat16."""
-        rank, shard, start = self._place[sample]
-        if (rank, shard) not in self._shards:
-            self._shards[rank, shard] = safe_open(self.folder / _shard_name(self.split, rank, shard), "pt")
-        file, rows = self._shards[rank, shard], slice(start, start + self.lengths[sample])
+        shard, start = self._place[sample]
+        if shard not in self._shards:
+            self._shards[shard] = safe_open(self.folder / _shard_name(self.split, shard), "pt")
+        file, rows = self._shards[shard], slice(start, start + self.lengths[sample])
         return _decode({name: file.get_slice(name)[rows] for name in file.keys()})  # noqa: SIM118 (not a dict)
 
     def prefetch(self, index: list[int]) -> None:
@@ -298,18 +307,30 @@ def _storage_kl(states: Float[Tensor, "T G"], stored: dict[str, Tensor], head: F
     return {"tokens": len(kl), "mean": kl.mean().item(), "max": kl.max().item()}
 
 
-def _shard_name(split: str, rank: int, number: int) -> str:
-    return f"{split}-{rank}-{number:05d}.safetensors"
+def _shards(lengths: Mapping[str, list[int]], shard_samples: int) -> list[tuple[str, int, range]]:
+    """Every shard: its split, its number there, its samples."""
+    return [
+        (split, number, samples)
+        for split, n in lengths.items()
+        for number, samples in enumerate(_chunks(range(len(n)), shard_samples))
+    ]
 
 
-def _places(lengths: list[int], world: int, shard_samples: int) -> list[tuple[int, int, int]]:
-    """Of every sample: its rank, its shard, its first token's row there."""
-    place = [(0, 0, 0)] * len(lengths)
-    for rank in range(world):
-        for shard, samples in enumerate(_chunks(range(rank, len(lengths), world), shard_samples)):
-            starts = accumulate((lengths[i] for i in samples), initial=0)
-            for sample, start in zip(samples, starts, strict=False):
-                place[sample] = (rank, shard, start)
+def _shard_name(split: str, number: int) -> str:
+    return f"{split}-{number:05d}.safetensors"
+
+
+def _batches(lengths: list[int], size: int) -> Iterator[list[int]]:
+    """A shard's samples in batches of like length, which waste little on padding."""
+    return _chunks(sorted(range(len(lengths)), key=lambda i: (lengths[i], i)), size)
+
+
+def _places(lengths: list[int], shard_samples: int) -> list[tuple[int, int]]:
+    """Of every sample: its shard, and its first token's row there."""
+    place = []
+    for shard, samples in enumerate(_chunks(range(len(lengths)), shard_samples)):
+        starts = accumulate((lengths[i] for i in samples), initial=0)
+        place += [(shard, start) for _, start in zip(samples, starts, strict=False)]
     return place
 
 

@@ -99,28 +99,49 @@ def test_every_sample_is_its_own_states_and_no_neighbours(corpus, cache):
         close(cached.states(sample), want)
 
 
-def test_ranks_write_their_shares_at_once_and_read_back_as_one(corpus, splits, key, tmp_path):
+def tensors(folder):
+    return {p.name: p.read_bytes() for p in folder.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_what_several_ranks_write_at_once_is_what_one_writes(corpus, splits, key, cache, tmp_path, world):
     shares = [
-        threading.Thread(target=write_cache, args=(tmp_path, corpus[2], splits, key), kwargs={"rank": r, "world": 3})
-        for r in range(3)
+        threading.Thread(
+            target=write_cache, args=(tmp_path, corpus[2], splits, key), kwargs={"rank": r, "world": world}
+        )
+        for r in range(world)
     ]
     for share in shares:
         share.start()
     for share in shares:
         share.join()
     write_manifest(tmp_path, **cache_facts(tmp_path))
-    files = {p.name for p in tmp_path.glob("train-*")}
-    assert files == {f"train-{rank}-00000.safetensors" for rank in range(3)}
+    assert tensors(tmp_path) == tensors(cache)
     cached = CachedTeacher(tmp_path, "train")
     for sample in range(0, len(corpus[1]), 7):
         close(cached.states(sample), online_states(corpus, sample))
+
+
+def test_what_one_rank_began_two_may_end(corpus, splits, key, cache, tmp_path):
+    def stop(done, total):
+        if done > 0.9 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(tmp_path, corpus[2], splits, key, progress=stop)
+    begun = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("train-*")}
+    for rank in (1, 0):
+        write_cache(tmp_path, corpus[2], splits, key, rank=rank, world=2)
+    write_manifest(tmp_path, **cache_facts(tmp_path))
+    assert tensors(tmp_path) == tensors(cache)
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in begun} == begun
 
 
 def test_a_cache_is_not_complete_before_every_rank_is(corpus, splits, key, tmp_path):
     with pytest.raises(ValueError, match="rank 0 has not begun"):
         cache_facts(tmp_path)
     write_cache(tmp_path, corpus[2], splits, key, rank=0, world=2)
-    with pytest.raises(ValueError, match=r"rank 1 of 2 has not written train-1-00000\.safetensors"):
+    with pytest.raises(ValueError, match=r"rank 1 of 2 has not written train-00001\.safetensors"):
         cache_facts(tmp_path)
     with pytest.raises(ValueError, match="rank is 2 of 2"):
         write_cache(tmp_path, corpus[2], splits, key, rank=2, world=2)
@@ -134,23 +155,23 @@ def test_an_interrupted_writing_goes_on_at_the_next_shard_with_the_same_bytes(co
     with pytest.raises(KeyboardInterrupt):
         write_cache(tmp_path, corpus[2], splits, key, progress=stop)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "head.safetensors", "rank-0.json", "train-0-00000.safetensors",
+        "head.safetensors", "rank-0.json", "train-00000.safetensors",
     }  # fmt: skip
     with pytest.raises(ValueError, match="no complete teacher cache"):
         CachedTeacher(tmp_path, "train")
-    first = (tmp_path / "train-0-00000.safetensors").stat().st_mtime_ns
+    first = (tmp_path / "train-00000.safetensors").stat().st_mtime_ns
     write(tmp_path, corpus, splits, key)
-    assert (tmp_path / "train-0-00000.safetensors").stat().st_mtime_ns == first
+    assert (tmp_path / "train-00000.safetensors").stat().st_mtime_ns == first
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {p.name: p.read_bytes() for p in cache.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["train-0-00000.safetensors", "head.safetensors"])
+@pytest.mark.parametrize("name", ["train-00000.safetensors", "head.safetensors"])
 def test_what_was_altered_while_the_writing_was_interrupted_is_written_again(
     corpus, splits, key, cache, tmp_path, name, caplog
 ):
     shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
     (tmp_path / "manifest.json").unlink()
-    (tmp_path / "eval-0-00000.safetensors").unlink()
+    (tmp_path / "eval-00000.safetensors").unlink()
     flip_last_byte(tmp_path / name)
     write(tmp_path, corpus, splits, key)
     assert f"{name} is not what was written" in caplog.text
@@ -159,9 +180,9 @@ def test_what_was_altered_while_the_writing_was_interrupted_is_written_again(
 
 def test_a_byte_flipped_between_writing_and_completion_is_not_sealed_as_true(corpus, splits, key, tmp_path):
     write_cache(tmp_path, corpus[2], splits, key)
-    flip_last_byte(tmp_path / "train-0-00001.safetensors")
+    flip_last_byte(tmp_path / "train-00001.safetensors")
     write_manifest(tmp_path, **cache_facts(tmp_path))
-    with pytest.raises(DamagedFile, match=r"train-0-00001\.safetensors was altered"):
+    with pytest.raises(DamagedFile, match=r"train-00001\.safetensors was altered"):
         CachedTeacher(tmp_path, "train")
 
 
@@ -173,7 +194,7 @@ def test_a_byte_flipped_between_writing_and_completion_is_not_sealed_as_true(cor
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes; its manifest says"),
     ],
 )
-@pytest.mark.parametrize("name", ["eval-0-00000.safetensors", "head.safetensors"])
+@pytest.mark.parametrize("name", ["eval-00000.safetensors", "head.safetensors"])
 def test_a_missing_or_altered_byte_is_found_before_it_is_read_and_mended(
     corpus, splits, key, cache, tmp_path, fault, message, name
 ):
@@ -234,7 +255,7 @@ def test_eight_bits_halve_the_states_and_state_their_error(corpus, splits, cache
     assert 0 < relative < 0.04
     stated = json.loads((tmp_path / "manifest.json").read_text())["storage_kl"]
     assert 0 < stated["mean"] < bound and stated["mean"] <= stated["max"]
-    a, b = ((folder / "train-0-00000.safetensors").stat().st_size for folder in (tmp_path, cache))
+    a, b = ((folder / "train-00000.safetensors").stat().st_size for folder in (tmp_path, cache))
     assert a < 0.55 * b
 
 
