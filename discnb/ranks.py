@@ -1,5 +1,7 @@
 """The processes of one run: `torchrun` starts several, each with a rank; without it there is one, of rank 0."""
 
+import resource
+import sys
 from datetime import timedelta
 from typing import TypeVar
 
@@ -59,3 +61,10 @@ def device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", dist.get_node_local_rank(fallback_rank=0))
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held: of tensors on its GPU, or of the whole process on a CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
+from . import ranks
 from .checkpoint import keep_newest, newest_checkpoint, step_of, write_manifest, write_text
 from .data import Collator
+from .data.batches import StepBatches, StepLoader
 from .models import head_weight
 from .objective import DiscLoss, DiscObjective
+from .parallel import like, shard, share_optimizer_state, whole
 from .teacher import Teacher
 
 
@@ -47,6 +51,8 @@ def training_arguments(folder: Path, **settings: Any) -> TrainingArguments:
         use_cpu=not torch.cuda.is_available(),
         report_to=[],
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,  # the teacher's head is a buffer, and constant
         **settings,
     )
 
@@ -92,6 +98,10 @@ class DiscTrainer(Trainer):
     `proof_weight` is (first, last), linear over the optimizer steps. `progress` is told each row and the number of
     steps, with `tokens_per_second` added; the file holds no times, so that a resumed run writes the same bytes. A
     non-finite loss stops the run before the step, naming the samples.
+
+    An optimizer step has `per_device_train_batch_size` × `gradient_accumulation_steps` sequences in all: several ranks
+    share them, whole students (DDP) or, with `sharded`, one student between them (FSDP2). The result is the same but
+    for the order of sums, and so is a checkpoint, from which any number of ranks goes on.
     """
 
     model: DistilledStudent
@@ -106,10 +116,21 @@ class DiscTrainer(Trainer):
         proof_weight: tuple[float, float] = (2.5, 1.5),
         keep_checkpoints: int = 2,
         drift_window: int = 20,
+        sharded: bool = False,
         progress: Callable[[dict[str, float], int], None] = lambda row, steps: None,
+        train_dataset: Dataset,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model, args, callbacks=[DriftWatch(drift_window)], **kwargs)
+        self.batches = StepBatches(
+            len(train_dataset),
+            args.per_device_train_batch_size * args.gradient_accumulation_steps,
+            args.per_device_train_batch_size,
+            args.seed,
+            rank=ranks.rank(),
+            world=ranks.world(),
+        )
+        args.gradient_accumulation_steps = self.batches.batches_in(self.batches.per_step)
+        super().__init__(model, args, callbacks=[DriftWatch(drift_window)], train_dataset=train_dataset, **kwargs)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         assert args.output_dir is not None
@@ -119,14 +140,30 @@ class DiscTrainer(Trainer):
         self.proof_weight = proof_weight
         self.keep_checkpoints = keep_checkpoints
         self.progress = progress
+        self.sharded = sharded and ranks.world() > 1
+        if self.sharded:
+            shard(model, list(model.student.base_model.get_submodule("layers").children()))
+            # what is sharded already, the Trainer leaves alone (on a CPU its own FSDP would silently be DDP)
+            self.is_distributed_loading_by_transformers = True
         # compute_loss divides by the sequences of the whole optimizer step: the mean over them is exact even where
         # the last micro-batch is short
         self.loss_is_scaled_for_ga = True
         self._terms: list[tuple[int, DiscLoss]] = []
-        self._tokens, self._clock = 0, time.monotonic()
+        self._tokens, self._padded, self._clock = 0, 0, time.monotonic()
 
     def train(self) -> Any:  # type: ignore[override]
         """Train from the newest complete checkpoint in `output_dir`, or from the start where there is none."""
+        resume, ended = ranks.share(self._resume_from() if ranks.rank() == 0 else (None, False))
+        if resume and ended:
+            # the Trainer would look for the end only after one step too many
+            self._load_from_checkpoint(str(resume))
+            self.state.global_step = step_of(resume)
+            return None
+        self._tokens, self._padded, self._clock = 0, 0, time.monotonic()
+        return super().train(resume_from_checkpoint=str(resume) if resume else None)
+
+    def _resume_from(self) -> tuple[Path | None, bool]:
+        """The checkpoint to go on from, and whether it is the last; what came after it is removed."""
         resume = newest_checkpoint(self.checkpoints)
         done = step_of(resume) if resume else 0
         for rejected in self.checkpoints.glob("checkpoint-*"):
@@ -140,18 +177,40 @@ class DiscTrainer(Trainer):
             )
         # steps after the checkpoint are taken again and write their rows again
         write_text(self.metrics_path, "".join(row + "\n" for row in rows[:done]))
-        if resume and done >= TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME)).max_steps:
-            # the Trainer would look for the end only after one step too many
-            self._load_from_checkpoint(str(resume))
-            self.state.global_step = done
-            return None
-        self._tokens, self._clock = 0, time.monotonic()
-        return super().train(resume_from_checkpoint=str(resume) if resume else None)
+        if resume is None:
+            return None, False
+        return resume, done >= TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME)).max_steps
+
+    def speed(self) -> dict[str, float]:
+        """Since this process began to train: tokens per second of all ranks, share of padding, peak bytes of memory."""
+        tokens, padded = (sum(counts) for counts in zip(*ranks.gather((self._tokens, self._padded)), strict=True))
+        return {
+            "tokens_per_second": tokens / max(time.monotonic() - self._clock, 1e-9),
+            "padding": 1 - tokens / padded if padded else 0.0,
+            "peak_bytes": max(ranks.gather(ranks.peak_bytes())),
+        }
+
+    def get_train_dataloader(self) -> StepLoader:
+        assert isinstance(self.train_dataset, Dataset)
+        return StepLoader(
+            self.train_dataset, self.batches, self.data_collator, pin_memory=self.args.dataloader_pin_memory
+        )
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if new and self.sharded:
+            share_optimizer_state(optimizer)
+        return optimizer
 
     def proof_weight_at(self, step: int) -> float:
         """The proof weight of optimizer step 0 .. max_steps − 1."""
         first, last = self.proof_weight
         return first + (last - first) * step / max(1, self.state.max_steps - 1)
+
+    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager:  # type: ignore[override]
+        """Nothing is deferred: waiting for the last micro-batch would hold every rank's gradients whole."""
+        return nullcontext()
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -159,23 +218,29 @@ class DiscTrainer(Trainer):
         """The micro-batch's share of the optimizer step's mean over sequences."""
         inputs = dict(inputs)
         index = inputs.pop("index")
-        inputs["teacher_hidden"] = self.teacher.hidden(index, inputs["input_ids"], inputs["attention_mask"])
+        sequences = int((index >= 0).sum())  # none for NOTHING
+        inputs["teacher_hidden"] = (
+            self.teacher.hidden(index, inputs["input_ids"], inputs["attention_mask"])
+            if sequences
+            else self.teacher.head.new_zeros(1, 1, self.teacher.head.shape[1], device=index.device)
+        )
         outputs: DiscLoss = model(**inputs, proof_weight=self.proof_weight_at(self.state.global_step))
         if not torch.isfinite(outputs.loss):
             raise FloatingPointError(
                 f"the loss is {outputs.loss.item()} at step {self.state.global_step + 1}, samples {index.tolist()}; "
                 "nothing was updated. Lower train.learning_rate, or look at these samples"
             )
-        sequences = len(index)
         if model.training:
             self._terms.append((sequences, DiscLoss(*(term.detach() for term in outputs))))
-            self._tokens += int(inputs["attention_mask"].sum())
-        share = sequences / num_items_in_batch if num_items_in_batch is not None else 1.0
+            self._tokens += int(inputs["attention_mask"].sum()) if sequences else 0
+            self._padded += inputs["attention_mask"].numel() if sequences else 0
+        # DDP and FSDP average the ranks' gradients; the step's mean is over the sequences of all of them
+        share = sequences * ranks.world() / num_items_in_batch if num_items_in_batch is not None else 1.0
         loss = outputs.loss * share
         return (loss, outputs) if return_outputs else loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = whole(super()._get_grad_norm(model, grad_norm=grad_norm))
         if norm is not None and not math.isfinite(norm):
             raise FloatingPointError(
                 f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1}; nothing was updated. "
@@ -186,22 +251,24 @@ class DiscTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> Any:
         """The micro-batches of an optimizer step, of which the teacher hears at once."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.teacher.prefetch([sample for batch in batches for sample in batch["index"].tolist()])
+        self.teacher.prefetch([sample for batch in batches for sample in batch["index"].tolist() if sample >= 0])
         return batches, items
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
-        """Sequences, not tokens: the objective is a mean over them."""
-        return sum(len(batch["index"]) for batch in batch_samples)
+        """Sequences of all ranks, not tokens: the objective is a mean over them."""
+        return sum(ranks.gather(sum(int((batch["index"] >= 0).sum()) for batch in batch_samples)))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the objective's terms of the step just taken, and write the row."""
         if self._terms and "loss" in logs:
-            total = sum(sequences for sequences, _ in self._terms)
-            means = {
-                name: math.fsum(sequences * getattr(terms, name).item() for sequences, terms in self._terms) / total
-                for name in DiscLoss._fields
-            }
+            mine = [(sequences, [term.item() for term in terms]) for sequences, terms in self._terms]
             self._terms.clear()
+            every = [share for of_rank in ranks.gather(mine) for share in of_rank]
+            total = sum(sequences for sequences, _ in every)
+            means = {
+                name: math.fsum(sequences * terms[i] for sequences, terms in every) / total
+                for i, name in enumerate(DiscLoss._fields)
+            }
             step = self.state.global_step
             logs = {
                 **means,
@@ -209,34 +276,48 @@ class DiscTrainer(Trainer):
                 **{k: v for k, v in logs.items() if k not in means},
             }
             row = {"step": step, **logs}
-            with self.metrics_path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())  # a checkpoint must never outlive its rows
-            speed = self._tokens / max(time.monotonic() - self._clock, 1e-9)
-            self.progress({**row, "tokens_per_second": speed}, self.state.max_steps)
+            speed = self.speed()["tokens_per_second"]
+            if self.is_world_process_zero():
+                with self.metrics_path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())  # a checkpoint must never outlive its rows
+                self.progress({**row, "tokens_per_second": speed}, self.state.max_steps)
         super().log(logs, start_time)
 
+    def save_student(self, folder: Path) -> None:
+        """Write the student as transformers does, whole, from rank 0. All ranks must call it."""
+        state = whole(self.model.student.state_dict()) if self.sharded else None
+        if self.args.should_save:
+            self.model.student.save_pretrained(folder, state_dict=state)
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        self.model.student.save_pretrained(output_dir or self.checkpoints)
+        self.save_student(Path(output_dir or self.checkpoints))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.sharded and self.optimizer and not self.args.should_save:
+            self.optimizer.state_dict()  # to send this rank's part to rank 0, which writes all
+        super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         student = self.model.student
+        state = student.state_dict()
         weights: dict[str, Tensor] = {}
         for file in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
-            weights |= load_file(file)
+            weights |= {name: like(tensor, state.get(name, tensor)) for name, tensor in load_file(file).items()}
         missing, unexpected = student.load_state_dict(weights, strict=False)
         tied = set(student.all_tied_weights_keys or ())
         if unexpected or set(missing) - tied:
             raise ValueError(f"{resume_from_checkpoint} is not of this student: {missing=} {unexpected=}")
-        student.tie_weights()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write the checkpoint, declare it complete last, and only then let older ones go."""
         super()._save_checkpoint(model, trial)
-        folder = self.checkpoints / f"checkpoint-{self.state.global_step}"
-        write_manifest(folder, step=self.state.global_step)
-        keep_newest(folder.parent, self.keep_checkpoints)
+        ranks.wait()
+        if self.args.should_save:
+            folder = self.checkpoints / f"checkpoint-{self.state.global_step}"
+            write_manifest(folder, step=self.state.global_step)
+            keep_newest(folder.parent, self.keep_checkpoints)
 
 
 class DriftWatch(TrainerCallback):
@@ -251,7 +332,7 @@ class DriftWatch(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
         rows = [row for row in state.log_history if "energy" in row][-2 * self.window :]
-        if self.warned or len(rows) < 2 * self.window:
+        if self.warned or len(rows) < 2 * self.window or ranks.rank() != 0:
             return
         before, after = rows[: self.window], rows[self.window :]
         changes = {name: _change(before, after, name) for name in ("loss", "energy")}
