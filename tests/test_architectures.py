@@ -5,7 +5,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from discnb.architectures import REVISIONS, architecture, shrink
-from discnb.gguf import check_exportable
 from discnb.models import SMOLLM2, load_model
 
 SMALL = "HuggingFaceTB/SmolLM2-135M-Instruct"
