@@ -25,7 +25,11 @@ console = Console(highlight=False)
 
 Preset = Annotated[
     str | None,
-    typer.Option(help="Settings to start from: tiny, mini or book. An existing run keeps its own.", show_default=False),
+    typer.Option(
+        help="Settings to start from: tiny, mini, book, stem_proof_1_7b, sft_1_7b, thinking_0_6b, thinking_1_7b, "
+        "coder_1_7b or cpu_fp32. An existing run keeps its own.",
+        show_default=False,
+    ),
 ]
 RunDir = Annotated[
     Path | None, typer.Option(help="The run's folder; runs/PRESET if not given.", show_default=False, file_okay=False)
