@@ -181,9 +181,9 @@ def training_bytes(
 ) -> dict[str, dict[str, int]]:
     """Bytes by component at each moment that can be a training step's widest; the greatest sum is the peak.
 
-    `signals`: forward is done and the engine works on the batch's last sequence. `backward`: the gradients of the head
-    and of the topmost layer, all activations still there. `embedding`: the activations are gone, every gradient is
-    there, and the tied matrix' two gradients are about to be added. `step`: AdamW, fused, without temporaries.
+    `signals`: forward is done and the engine works on the batch's last sequence. `topmost layer`: backward begins, all
+    activations still there. `lowest layer`: it ends, most gradients there. `embedding`: the activations are gone, and
+    the tied matrix' two gradients are about to be added. `step`: AdamW, fused, without temporaries.
 
     Weights, gradients and moments are float32. `accumulating` says that gradients of an earlier batch are there during
     forward. Of `share` ranks each holds all of them and DDP's buckets, or where `sharded` its part, with two layers
@@ -196,33 +196,38 @@ def training_bytes(
         rest["whole layers"] = FLOAT * (2 * s.matrices // s.layers + s.embedding)
     elif share > 1:
         rest["DDP's buckets"] = gradients
-    kept = {"weights": weights, "moments": moments, **rest}
-    grown = {"gradients": gradients if accumulating else 0}
+    always = {"weights": weights, "moments": moments, **rest}
+    grown = gradients if accumulating else 0
     saved = activation_bytes(s, batch=batch, length=length, padded=padded, bf16=bf16, checkpointing=checkpointing)
     again = saved.pop("one layer again", 0)
-    activations = sum(saved.values())
+    activations, below = sum(saved.values()), saved["layers"] // s.layers
     copies = 2 * s.matrices * bf16
     states, head = FLOAT * tokens * s.hidden, FLOAT * s.head
-    before = {**kept, **grown, "activations": activations, "autocast's copies": copies}
+    before = {**always, "gradients": grown, "activations": activations, "autocast's copies": copies}
     before["head's gradient"] = head + states
     free = memory - sum(before.values())
     engine = engine_bytes(s, teacher_hidden, length=length, device=device, free=free)
-    # of the topmost layer: the stream's gradient twice and three of the inner width; the gradient of its widest matrix
-    widest = s.hidden * s.inner
-    layer = tokens * (2 * FLOAT * s.hidden + 3 * (2 if bf16 else FLOAT) * s.inner)
-    layer += (FLOAT + 2 * bf16) * widest + again
+    # a layer's backward: twice the stream's gradient, three of the inner width, the gradient of the widest matrix
+    e = 2 if bf16 else FLOAT
+    layer = tokens * (2 * FLOAT * s.hidden + 3 * e * s.inner) + (FLOAT + 2 * bf16) * s.hidden * s.inner + again
     if checkpointing:
         copies //= s.layers
     return {
         "signals": {**before, **engine},
-        "backward": {
-            **kept, **grown, "activations": activations, "autocast's copies": copies,
-            "head's gradient": head + max(head + 2 * states, states + layer),
+        "topmost layer": {
+            **always, "gradients": grown, "activations": activations, "autocast's copies": copies,
+            "head's gradient": head + states, "a layer's backward": max(layer, head + states),  # or the head's
+        },
+        "lowest layer": {
+            **always, "gradients": max(grown, gradients - FLOAT * s.embedding // (share if sharded else 1)),
+            "activations": below, "autocast's copies": copies // (1 if checkpointing else s.layers),
+            "head's gradient": head, "a layer's backward": layer,
         },
         "embedding": {
-            **kept, "gradients": gradients, "head's gradient": head * (2 if accumulating else 1) * s.tied + states,
+            **always, "gradients": gradients,
+            "head's gradient": head * (2 if accumulating else 1) * s.tied + states,
         },
-        "step": {**kept, "gradients": gradients},
+        "step": {**always, "gradients": gradients},
     }  # fmt: skip
 
 

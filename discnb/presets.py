@@ -61,7 +61,7 @@ def stem_proof_1_7b() -> RunConfig:
     """The card's run: Qwen3-30B-A3B-Instruct-2507 to Qwen3-1.7B on the ten published sets, for one GPU of 80 GB.
 
     The defaults of every section are the card's. Its batch of 1 × 8 is 8 × 1 here, which has the same gradient. The
-    models are pinned to a commit; the ten sets are not, since none of theirs could be verified: `data.revision` does it.
+    models are pinned to a commit; the ten sets are not, since none of theirs could be verified: see `data.revision`.
     """
     return RunConfig(
         preset="stem_proof_1_7b",
