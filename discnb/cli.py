@@ -1,5 +1,6 @@
 """`discnb`: a thin front to the stages of a run."""
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from .checkpoint import read_json
 from .notebook import NotebookError
 
 if TYPE_CHECKING:
+    from .plan import Plan
     from .run import Run
 
 app = typer.Typer(
@@ -25,7 +27,11 @@ console = Console(highlight=False)
 
 Preset = Annotated[
     str | None,
-    typer.Option(help="Settings to start from: tiny, mini or book. An existing run keeps its own.", show_default=False),
+    typer.Option(
+        help="Settings to start from: tiny, mini, book, stem_proof_1_7b, sft_1_7b, thinking_0_6b, thinking_1_7b, "
+        "coder_1_7b or cpu_fp32. An existing run keeps its own.",
+        show_default=False,
+    ),
 ]
 RunDir = Annotated[
     Path | None, typer.Option(help="The run's folder; runs/PRESET if not given.", show_default=False, file_okay=False)
@@ -79,6 +85,45 @@ def evaluate(preset: Preset = None, run_dir: RunDir = None, settings: Settings =
 def export(preset: Preset = None, run_dir: RunDir = None, settings: Settings = None) -> None:
     """Write the GGUF files and compare each with PyTorch."""
     _show_files(_open(preset, run_dir, settings).export()["gguf"])
+
+
+@app.command()
+def plan(
+    preset: Annotated[str, typer.Option(help="The settings to plan, as for `discnb run`.")] = "stem_proof_1_7b",
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="H100-80, H200, B200, A100-80, A100-40, L40S, RTX4090, A10, L4 or CPU; H100-80 if not given, or the "
+            "CPU for a preset in float32.",
+            show_default=False,
+        ),
+    ] = None,
+    gpus: Annotated[int, typer.Option(help="How many of them.")] = 1,
+    samples: Annotated[
+        float | None, typer.Option(help="Samples, if not the source's own number, e.g. 1e9.", show_default=False)
+    ] = None,
+    tokens: Annotated[
+        float | None, typer.Option(help="Mean tokens of a sample, if measured; else the most.", show_default=False)
+    ] = None,
+    mfu: Annotated[float, typer.Option(help="Share of the peak that products reach.")] = 0.4,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Say what a run needs before a machine is rented: memory, disk, work and minutes, what fits, what breaks first."""
+    from .config import override
+    from .plan import plan as make_plan
+    from .presets import preset as named_preset
+    from .scale import scale
+
+    config = override(named_preset(preset), _changes(settings))
+    count = None if samples is None else round(samples)
+    made = make_plan(config, gpu=gpu, gpus=gpus, samples=count, tokens_per_sample=tokens, mfu=mfu)
+    if as_json:
+        print(json.dumps({**made.to_dict(), "scale": scale(made).to_dict()}, indent=2))
+        return
+    _show_plan(made)
+    if samples is not None:
+        _show_scale(made)
 
 
 @app.command()
@@ -146,16 +191,21 @@ def main() -> None:
         sys.exit(2)
 
 
-def _open(preset: str | None, run_dir: Path | None, settings: list[str] | None) -> "Run":
+def _changes(settings: list[str] | None) -> dict[str, Any]:
+    """The settings given as `--set name=value`."""
     changes: dict[str, Any] = {}
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting!r}; expected name=value, e.g. train.learning_rate=1e-4")
         changes[name.strip()] = value.strip()
+    return changes
+
+
+def _open(preset: str | None, run_dir: Path | None, settings: list[str] | None) -> "Run":
     from .run import open_run
 
-    return open_run(preset, run_dir, changes)
+    return open_run(preset, run_dir, _changes(settings))
 
 
 def _show_results(opened: "Run") -> None:
@@ -194,4 +244,59 @@ def _show_files(files: dict[str, dict[str, Any]]) -> None:
             f"{facts['top1_agreement']:.2%}",
             f"{facts['tokens_per_second']:.0f}",
         )
+    console.print(table)
+
+
+def _show_plan(plan: "Plan") -> None:
+    table = Table("", "parameters", "active per token", "revision", title="Models")
+    for model in (plan.teacher, plan.student):
+        table.add_row(model.name, f"{model.parameters:,}", f"{model.active:,}", (model.revision or "not pinned")[:10])
+    console.print(table)
+    cache, train, export = (plan.stage(name) for name in ("cache", "train", "export"))
+    table = Table("GB on each device", "cache", *train.moments, title=f"Memory on {plan.gpus:,} × {plan.gpu}")
+    columns = [*cache.moments.values(), *train.moments.values()]
+    for part in dict.fromkeys(part for column in columns for part in column):
+        table.add_row(part, *(f"{column[part] / 1e9:.2f}" if part in column else "" for column in columns))
+    table.add_section()
+    table.add_row("together", *(f"{sum(column.values()) / 1e9:.2f}" for column in columns))
+    console.print(table)
+    for stage in (cache, train):
+        for what, sizes in stage.checkpointing.items():
+            console.print(f"{what}, " + ", ".join(f"{how} checkpointing {n / 1e9:.2f} GB" for how, n in sizes.items()))
+        fits = "fits" if stage.fits else f"does not fit; nearest change: {stage.advice}"
+        console.print(f"{stage.name}: {stage.peak / 1e9:.2f} GB, {fits}; held by {', '.join(stage.held_by) or 'none'}")
+    counts = ", ".join(f"{count:,} {split}" for split, count in plan.samples.items())
+    table = Table(f"{counts} samples", "cache", "train", title="Work")
+    table.add_row("tokens", f"{sum(plan.tokens.values()):,}", f"{plan.tokens['train']:,}")
+    table.add_row("optimizer steps", "", f"{plan.steps:,}")
+    for part in dict.fromkeys([*cache.flops, *train.flops]):
+        table.add_row(f"FLOPs, {part}", *(f"{s.flops[part]:.2e}" if part in s.flops else "" for s in (cache, train)))
+    table.add_row(f"minutes at {plan.mfu:.0%} of peak", f"{cache.minutes:,.1f}", f"{train.minutes:,.1f}")
+    for part in [*cache.disk, *train.disk]:
+        row = (f"{stage.disk[part] / 1e9:,.2f}" if part in stage.disk else "" for stage in (cache, train))
+        table.add_row(f"GB on disk, {part}", *row)
+    console.print(table)
+    console.print(f"cache: {plan.cache_bytes_per_token:,} bytes a token")
+    console.print("export: GB " + ", ".join(f"{kind} {size / 1e9:.2f}" for kind, size in export.disk.items()))
+    for line in plan.assumptions:
+        console.print(f"- {line}")
+
+
+def _show_scale(plan: "Plan") -> None:
+    from .scale import scale
+
+    big, busy = scale(plan), plan.stage("train").devices
+    console.print(f"\n[bold]At {sum(plan.samples.values()):,} samples[/]")
+    for line in (
+        f"cache: {big.cache_bytes / 1e12:,.2f} TB, {big.shards:,} shards of {big.shard_bytes / 1e6:,.0f} MB",
+        f"better: {big.wise_shard_samples:,} samples to a shard of {big.wise_shard_bytes / 1e9:,.1f} GB, "
+        f"{big.objects_per_prefix:,} objects under a prefix for each writer",
+        f"hours: {big.cache_hours:,.1f} to write, {big.train_hours:,.1f} to train on {busy:,} devices, "
+        f"{big.train_hours_on_all:,.1f} if a step had a sequence for each of {plan.gpus:,}",
+        f"training reads {big.read_bytes_per_second / 1e9:,.2f} GB/s, {big.read_bytes_per_step / 1e6:,.1f} MB a step",
+    ):
+        console.print(f"- {line}")
+    table = Table("samples", "what is reached then", "what to do", title="Where it breaks, first things first")
+    for limit in big.limits:
+        table.add_row(f"{limit.samples:,.0f}", limit.what, limit.mend)
     console.print(table)
