@@ -276,10 +276,10 @@ class CachedTeacher:
 
 def _states(teacher: OnlineTeacher, rows: dict[int, list[int]]) -> dict[int, Tensor]:
     """Each row's final hidden states [T, G], by its number."""
-    device, lengths = teacher.model.device, torch.tensor([len(ids) for ids in rows.values()])
+    lengths = torch.tensor([len(ids) for ids in rows.values()])
     ids = pad_sequence([torch.tensor(row) for row in rows.values()], batch_first=True)
     real = torch.arange(ids.shape[1]) < lengths[:, None]
-    hidden = teacher.hidden(torch.tensor(list(rows)), ids.to(device), real.long().to(device)).cpu()
+    hidden = teacher.hidden(torch.tensor(list(rows)), ids, real.long()).cpu()
     return {i: hidden[b, : lengths[b]] for b, i in enumerate(rows)}
 
 

@@ -43,11 +43,22 @@ Settings = Annotated[
 
 
 @app.command()
-def run(preset: Preset = None, run_dir: RunDir = None, settings: Settings = None) -> None:
+def run(
+    preset: Preset = None,
+    run_dir: RunDir = None,
+    settings: Settings = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Walk every stage on 8 samples with the preset's models shrunken.")
+    ] = False,
+) -> None:
     """Run all stages in a notebook, kept in the run's folder, and print what came out. Done stages are skipped."""
+    from . import ranks
     from .notebook import execute
 
-    opened = _open(preset, run_dir, settings)
+    ranks.join()
+    if ranks.world() > 1:
+        raise ValueError("`run` works in one process; under torchrun call `cache`, then `train`, then `run` without it")
+    opened = _open(preset, run_dir, settings, dry=dry_run)
     execute(opened)
     _show_results(opened)
 
@@ -202,10 +213,24 @@ def _changes(settings: list[str] | None) -> dict[str, Any]:
     return changes
 
 
-def _open(preset: str | None, run_dir: Path | None, settings: list[str] | None) -> "Run":
+def _open(preset: str | None, run_dir: Path | None, settings: list[str] | None, dry: bool = False) -> "Run":
+    changes: dict[str, Any] = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting!r}; expected name=value, e.g. train.learning_rate=1e-4")
+        changes[name.strip()] = value.strip()
+    if dry:
+        from . import presets
+
+        preset = preset or "mini"
+        changes = {**presets.dry_run(presets.preset(preset)), **changes}
+        run_dir = run_dir or Path("runs") / f"{preset}-dry"
+    from . import ranks
     from .run import open_run
 
-    return open_run(preset, run_dir, _changes(settings))
+    ranks.join()
+    return open_run(preset, run_dir, changes)
 
 
 def _show_results(opened: "Run") -> None:

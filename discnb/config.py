@@ -11,6 +11,8 @@ from .cache import STORAGE
 from .objective import DiscObjective
 
 DTYPES = ("float32", "bfloat16")
+SHRUNKEN = "shrunken:"
+"""Before a hub id: its architecture, untrained and small, for a dry run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

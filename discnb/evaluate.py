@@ -37,13 +37,13 @@ def sequence_signals(
     student: Teacher, teacher: Teacher, batch: dict[str, Tensor], objective: DiscObjective
 ) -> list[SequenceSignals]:
     """The signals of each sequence in a batch, cut to its length. Either side is hidden states and a head."""
+    device = student.head.device  # where the student is, all is
     inputs = batch["index"], batch["input_ids"], batch["attention_mask"]
-    out = []
-    for h, g, labels, mask in zip(
-        student.hidden(*inputs), teacher.hidden(*inputs), batch["labels"], batch["mask"], strict=True
-    ):
+    states = student.hidden(*inputs), teacher.hidden(*inputs), batch["labels"], batch["mask"]
+    teacher_head, out = teacher.head.to(device), []
+    for h, g, labels, mask in zip(*(x.to(device) for x in states), strict=True):
         n = int(mask.sum())
-        out.append(objective.signals(h[:n], student.head, g[:n], teacher.head, labels[:n], mask[:n]))
+        out.append(objective.signals(h[:n], student.head, g[:n], teacher_head, labels[:n], mask[:n]))
     return out
 
 

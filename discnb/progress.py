@@ -16,8 +16,11 @@ class Update(Protocol):
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Update]:
-    """A function to call with work done, work in total, and what else to show."""
+def progress(title: str, shown: bool = True) -> Iterator[Update]:
+    """A function to call with work done, work in total, and what else to show; it does nothing unless `shown`."""
+    if not shown:
+        yield lambda done, total, text="": None
+        return
     console = Console()
     if console.is_terminal and not console.is_jupyter:
         columns = (

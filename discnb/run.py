@@ -11,7 +11,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +25,11 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
-from . import __version__, gguf, llama, models
+from . import __version__, gguf, llama, models, ranks
 from .cache import CachedTeacher, cache_bytes, cache_facts, cache_key, data_key, write_cache
 from .card import model_card
 from .checkpoint import mend, read_json, read_manifest, write_json, write_manifest, write_text
-from .config import RunConfig, changed, override, settings
+from .config import SHRUNKEN, RunConfig, changed, override, settings
 from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
 from .evaluate import evaluate_split
@@ -75,7 +75,8 @@ def open_run(
         raise ValueError(
             f"{folder} was made with other settings; choose another --run-dir for\n  " + "\n  ".join(lines)
         )
-    if saved is None:
+    ranks.wait()  # until all have seen whether there was a run
+    if saved is None and ranks.rank() == 0:
         write_json(folder / "config.json", config.to_dict())
     return Run(folder, config)
 
@@ -126,28 +127,35 @@ class Run:
         data = self.data()
 
         def work(folder: Path) -> dict[str, Any]:
-            if self.config.teacher.model == "scratch" and mend(folder / "model") is None:
-                self._train_scratch_teacher(folder / "model")
+            first = ranks.rank() == 0
+            if first and self._own_teacher and mend(folder / "model") is None:
+                self._make_teacher(folder / "model")
+            ranks.wait()
             model, tokenizer = self.teacher_model()
-            tokenizer.save_pretrained(folder / "tokenizer")
+            if first:
+                tokenizer.save_pretrained(folder / "tokenizer")
+            ranks.wait()
             vocabulary, storage = self._shared_vocabulary(model, tokenizer), self.config.teacher.storage
             splits = {name: self.tokens(name) for name in SPLITS}
             teacher = OnlineTeacher(model, vocabulary)
             key = cache_key(model, self.tokenizer, splits, vocabulary=vocabulary, **self._cache_settings)
             total = sum(report["tokens"] for report in self.token_reports.values())
             per_token, head = cache_bytes(1, teacher.head, storage) - teacher.head.nbytes, teacher.head.nbytes
-            print(
-                f"teacher: {total:,} tokens at {per_token:,} bytes ({storage}) and a head of {head / 1e6:.0f} MB, "
-                f"{cache_bytes(total, teacher.head, storage) / 1e6:.0f} MB in all",
-                flush=True,
-            )
+            if first:
+                print(
+                    f"teacher: {total:,} tokens at {per_token:,} bytes ({storage}) and a head of {head / 1e6:.0f} MB, "
+                    f"{cache_bytes(total, teacher.head, storage) / 1e6:.0f} MB in all",
+                    flush=True,
+                )
             begin = time.monotonic()
-            with progress("teacher") as update:
+            with progress("teacher", shown=first) as update:
                 write_cache(
                     folder,
                     teacher,
                     splits,
                     key,
+                    rank=ranks.rank(),
+                    world=ranks.world(),
                     batch_size=self.config.teacher.batch_size,
                     progress=lambda done, total: update(
                         done,
@@ -156,12 +164,14 @@ class Run:
                         f"{(head + done * per_token) / 1e6:.0f} MB",
                     ),
                 )
+            peak = max(ranks.gather(ranks.peak_bytes()))  # and so every rank has written its share
             facts = cache_facts(folder)
             if error := facts.get("storage_kl"):
                 print(f"teacher: {storage} costs a KL of {error['mean']:.2g} nats/token (max {error['max']:.2g})")
-            return {**facts, "teacher": self.config.teacher.model, "splits": self.token_reports}
+            name = self.config.teacher.model
+            return {**facts, "teacher": name, "splits": self.token_reports, "peak_bytes": peak, "ranks": ranks.world()}
 
-        return self._stage("cache", work, folder="teacher", needs=[data])
+        return self._stage("cache", work, folder="teacher", needs=[data], together=True)
 
     def train(self) -> dict[str, Any]:
         """Distil the student into `student/`, from the newest complete checkpoint if there is one."""
@@ -172,6 +182,8 @@ class Run:
             teacher = self.teacher("train")
             initial = self.initial_student()
             gguf.check_exportable(initial.config, self.tokenizer)  # now, not after the training
+            if c.activation_checkpointing:
+                initial.activation_checkpointing_enable()
             student = DistilledStudent(initial, self.config.objective, teacher.head).train()
             arguments = training_arguments(
                 self.folder / "checkpoints",
@@ -189,7 +201,7 @@ class Run:
                 save_steps=c.checkpoint_steps,
                 save_total_limit=None,  # DiscTrainer keeps the newest complete ones
             )
-            with progress("train") as update:
+            with progress("train", shown=ranks.rank() == 0) as update:
 
                 def show(row: dict[str, float], steps: int) -> None:
                     update(
@@ -207,21 +219,29 @@ class Run:
                     proof_weight=(c.proof_weight_first, c.proof_weight_last),
                     keep_checkpoints=c.keep_checkpoints,
                     drift_window=c.drift_window,
+                    sharded=c.parallel == "fsdp",
                     progress=show,
                     train_dataset=self.tokens("train"),
                     data_collator=self.collator,
                 )
-                trainer.add_callback(TensorBoardCallback(SummaryWriter(str(self.folder / "tensorboard"))))
+                if ranks.rank() == 0:
+                    trainer.add_callback(TensorBoardCallback(SummaryWriter(str(self.folder / "tensorboard"))))
                 trainer.train()
-            student.student.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
+                speed = trainer.speed()
+            trainer.save_student(folder)
+            if ranks.rank() == 0:
+                self.tokenizer.save_pretrained(folder)
             return {
                 "steps": trainer.state.global_step,
                 "layers": student.student.config.num_hidden_layers,
                 "parameters": student.student.num_parameters(),
+                "speed": speed,
+                "ranks": ranks.world(),
             }
 
-        return self._stage("train", work, folder="student", needs=[cache], beside=["checkpoints", "tensorboard"])
+        return self._stage(
+            "train", work, folder="student", needs=[cache], beside=["checkpoints", "tensorboard"], together=True
+        )
 
     def evaluate(self) -> dict[str, Any]:
         """Measure the held-out split before and after training; records per sample in `eval/`."""
@@ -337,24 +357,29 @@ class Run:
     def teacher_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The teacher itself, which only the cache and a pruned student need."""
         c = self.config.teacher
-        source = str(self.folder / "teacher" / "model") if c.model == "scratch" else c.model
-        return models.load_model(source, revision=c.revision)
+        source = str(self.folder / "teacher" / "model") if self._own_teacher else c.model
+        dtype = getattr(torch, c.dtype)
+        return models.load_model(source, revision=c.revision, dtype=dtype, device=ranks.device())
 
     def initial_student(self) -> PreTrainedModel:
-        """The student before training, the same at every call."""
+        """The student before training in float32, the same at every call."""
         c = self.config.student
         if c.model == "scratch":
-            return models.scratch_student(self.tokenizer, self.config.train.seed)
-        if c.layers is not None:
-            student = models.prune_depth(self.teacher_model()[0], c.layers)
+            student = models.scratch_student(self.tokenizer, self.config.train.seed)
+        elif c.model.startswith(SHRUNKEN):
+            student = models.shrunken(c.model.removeprefix(SHRUNKEN), self.tokenizer, self.config.train.seed)
+        elif c.layers is not None:
+            student = models.prune_depth(self.teacher_model()[0], c.layers).float()
             if c.dither:
                 models.dither(student, c.dither, self.config.train.seed)
-            return student
-        return models.load_model(c.model, revision=c.revision)[0]
+        else:
+            student, _ = models.load_model(c.model, revision=c.revision)
+        student.set_attn_implementation(c.attention)
+        return student.to(ranks.device())  # type: ignore[arg-type]  # transformers decorates it untyped
 
     def student(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The distilled student and its tokenizer."""
-        return models.load_model(str(self.folder / "student"))
+        return models.load_model(str(self.folder / "student"), device=ranks.device())
 
     def gguf_file(self, kind: str) -> Path:
         """Where the GGUF file of a quantisation lies."""
@@ -407,32 +432,46 @@ class Run:
         folder: str | None = None,
         needs: Sequence[dict[str, Any]] = (),
         beside: Sequence[str] = (),
+        together: bool = False,
     ) -> dict[str, Any]:
         """Do a stage's work in its folder unless its manifest says it is done; returns the manifest.
 
         `needs` are the manifests of the stages it reads. What was made of other inputs is deleted, with what lies
-        `beside` the folder; what an interrupted attempt made of the same inputs is there for `work` to go on from.
+        `beside` the folder; what an interrupted attempt made of the same inputs is there for `work` to go on from. Of
+        several ranks all work `together`, or the first alone; it writes the manifest, and the others wait for it.
         """
         if name in self._done:
             return self._done[name]
-        place = self.folder / (folder or name)
-        with self._lock(name):
-            inputs = [manifest["files"] for manifest in needs]
-            record = place / "inputs.json"
-            manifest = mend(place)
-            if not record.exists() or read_json(record) != inputs:
-                if place.exists() and any(place.iterdir()):
-                    log.warning("%s was made of other inputs: stage %s is done again", place, name)
-                for leftover in (place, *(self.folder / other for other in beside)):
-                    shutil.rmtree(leftover, ignore_errors=True)
-                manifest = None
-                write_json(record, inputs)
+        place, first, manifest = self.folder / (folder or name), ranks.rank() == 0, None
+        with self._lock(name) if first else nullcontext():
+            if first:
+                manifest = self._found(name, place, [needed["files"] for needed in needs], beside)
+            manifest = ranks.share(manifest)
             if manifest is None:
-                print(f"{name}: working in {place}", flush=True)
                 begin = time.monotonic()
-                facts = work(place)
-                manifest = write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
+                facts = work(place) if together or first else {}
+                if first:
+                    manifest = write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
+                manifest = ranks.share(manifest)
+        assert manifest is not None
         self._done[name] = manifest
+        return manifest
+
+    def _found(
+        self, name: str, place: Path, inputs: list[dict[str, Any]], beside: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """The manifest of a finished stage, or None after its folder was made ready for the work."""
+        record = place / "inputs.json"
+        manifest = mend(place)
+        if not record.exists() or read_json(record) != inputs:
+            if place.exists() and any(place.iterdir()):
+                log.warning("%s was made of other inputs: stage %s is done again", place, name)
+            for leftover in (place, *(self.folder / other for other in beside)):
+                shutil.rmtree(leftover, ignore_errors=True)
+            manifest = None
+            write_json(record, inputs)
+        if manifest is None:
+            print(f"{name}: working in {place}", flush=True)
         return manifest
 
     @contextmanager
@@ -459,30 +498,40 @@ class Run:
     def _shared_vocabulary(self, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
         rows = teacher.get_output_embeddings().weight.shape[0]
         c = self.config.student
-        if c.model in ("prune", "scratch"):
+        if c.model in ("prune", "scratch") or c.model.startswith(SHRUNKEN):
             return models.shared_vocabulary(tokenizer, tokenizer, rows, rows)
-        student, student_tokenizer = models.load_model(c.model, revision=c.revision)
-        student_rows = student.get_output_embeddings().weight.shape[0]
+        student_tokenizer, student_rows = models.load_tokenizer(c.model, revision=c.revision)
         return models.shared_vocabulary(tokenizer, student_tokenizer, rows, student_rows)
 
-    def _train_scratch_teacher(self, folder: Path) -> None:
+    @property
+    def _own_teacher(self) -> bool:
+        """Is the teacher made here, rather than loaded?"""
+        return self.config.teacher.model == "scratch" or self.config.teacher.model.startswith(SHRUNKEN)
+
+    def _make_teacher(self, folder: Path) -> None:
+        """A small teacher and its tokenizer from the run's own samples: trained, or untrained for a dry run."""
         c, seed = self.config.teacher, self.config.train.seed
         shutil.rmtree(folder, ignore_errors=True)
         samples = self.samples("train")
-        tokenizer = models.scratch_tokenizer(text for row in samples for text in (row["question"], row["cot"]))
-        tokens, _ = tokenize_samples(samples, tokenizer, self.config.data.max_length)
-        model = models.scratch_teacher(tokenizer, seed)
-        with progress("scratch teacher") as update:
-            train_language_model(
-                model,
-                tokens,
-                Collator(tokenizer.pad_token_id),
-                steps=c.steps,
-                batch_size=c.batch_size,
-                learning_rate=c.learning_rate,
-                seed=seed,
-                progress=lambda step, loss: update(step, c.steps, f"step {step}/{c.steps}  loss {loss:.3f}"),
-            )
+        texts = (text for row in samples for text in (row["question"], row["cot"]))
+        if c.model.startswith(SHRUNKEN):
+            tokenizer = models.scratch_tokenizer(texts, size=models.QWEN_TOKENS)
+            model = models.shrunken(c.model.removeprefix(SHRUNKEN), tokenizer, seed)
+        else:
+            tokenizer = models.scratch_tokenizer(texts)
+            model = models.scratch_teacher(tokenizer, seed)
+            tokens, _ = tokenize_samples(samples, tokenizer, self.config.data.max_length)
+            with progress("scratch teacher") as update:
+                train_language_model(
+                    model,
+                    tokens,
+                    Collator(tokenizer.pad_token_id),
+                    steps=c.steps,
+                    batch_size=c.batch_size,
+                    learning_rate=c.learning_rate,
+                    seed=seed,
+                    progress=lambda step, loss: update(step, c.steps, f"step {step}/{c.steps}  loss {loss:.3f}"),
+                )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_manifest(folder, steps=c.steps)

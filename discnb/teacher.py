@@ -26,7 +26,7 @@ class Teacher(Protocol):
     def hidden(
         self, index: Int[Tensor, " B"], input_ids: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T G"]:
-        """Final hidden states, right-padded to the batch's length."""
+        """Final hidden states, right-padded to the batch's length; where they are may differ from the inputs."""
         ...
 
     def prefetch(self, index: list[int]) -> None:
@@ -52,7 +52,10 @@ class OnlineTeacher:
     def hidden(
         self, index: Int[Tensor, " B"], input_ids: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T G"]:
-        output = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        device = self.model.device
+        output = self.model.base_model(
+            input_ids=input_ids.to(device), attention_mask=attention_mask.to(device), use_cache=False
+        )
         return output.last_hidden_state.to(self.dtype)
 
     def prefetch(self, index: list[int]) -> None:

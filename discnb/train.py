@@ -222,8 +222,8 @@ class DiscTrainer(Trainer):
         inputs["teacher_hidden"] = (
             self.teacher.hidden(index, inputs["input_ids"], inputs["attention_mask"])
             if sequences
-            else self.teacher.head.new_zeros(1, 1, self.teacher.head.shape[1], device=index.device)
-        )
+            else self.teacher.head.new_zeros(1, 1, self.teacher.head.shape[1])
+        ).to(index.device)
         outputs: DiscLoss = model(**inputs, proof_weight=self.proof_weight_at(self.state.global_step))
         if not torch.isfinite(outputs.loss):
             raise FloatingPointError(

@@ -246,7 +246,7 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
 def test_a_stage_is_done_again_when_its_inputs_change(tmp_path):
     done = discnb(*small(tmp_path / "run", "cache"))
     assert done.returncode == 0, done.stderr
-    shard = tmp_path / "run" / "teacher" / "train-0-00000.safetensors"
+    shard = tmp_path / "run" / "teacher" / "train-00000.safetensors"
     before = shard.read_bytes()
     with (tmp_path / "run" / "data" / "train.parquet").open("r+b") as file:
         file.write(b"XXXX")  # damaged: made again, in the same bytes, so the cache still holds

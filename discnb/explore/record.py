@@ -190,15 +190,15 @@ def token_records(
     split, _ = tokenize_samples(samples, tokenizer, max_length)
     predictions: list[dict[str, Prediction]] = [{} for _ in split]
     kl: list[dict[str, np.ndarray]] = [{} for _ in split]
-    teacher_head = teacher.head.float()
+    teacher_head = teacher.head.float().cpu()
     for done, (name, load) in enumerate(students.items()):
         student = load()
-        head = student.head.float()
+        head = student.head.float().cpu()
         for i, row in enumerate(split):
             batch = collator([row])
             inputs = batch["index"], batch["input_ids"], batch["attention_mask"]
             n = int(batch["mask"].sum())
-            h, g = student.hidden(*inputs)[0, :n], teacher.hidden(*inputs)[0, :n]
+            h, g = student.hidden(*inputs)[0, :n].cpu(), teacher.hidden(*inputs)[0, :n].cpu()
             predictions[i][name], predictions[i]["teacher"], kl[i][name] = compare(
                 h, head, g, teacher_head, batch["labels"][0, :n], temperatures
             )
