@@ -4,9 +4,13 @@ Nothing here is fitted. What autograd keeps is counted operation by operation fr
 under SDPA; `tests/test_footprint.py` holds the peaks to those of torch's own allocator.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from .signal.head import KEPT_BYTES, MIN_TILE, TILE_BYTES
@@ -249,3 +253,24 @@ def engine_flops(student: Shape, teacher: Shape, *, kept: bool) -> float:
     """
     both = 2.0 * (student.head + teacher.head)
     return both + 4.0 * student.head + (0.0 if kept else both)
+
+
+def measured_peak(work: Callable[[], Any]) -> int:
+    """Bytes that torch's CPU allocator holds at most while `work` runs, beyond what it held before.
+
+    The profiler records every allocation and release, so this is exact: it has all tensors and kernels' temporaries,
+    and neither Python's own memory nor what malloc keeps back, for which a process' size is no use.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        kept = work()  # noqa: F841 (held until the peak is past)
+    changes, events = [], list(profiler.profiler.kineto_results.experimental_event_tree())
+    while events:
+        event = events.pop()
+        events += event.children
+        if event.tag == _EventType.Allocation:
+            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
+    live = most = 0
+    for _, size in sorted(changes, key=lambda change: change[0]):
+        live += size
+        most = max(most, live)
+    return most

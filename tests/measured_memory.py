@@ -1,37 +1,16 @@
-"""Peak bytes of small models as torch's CPU allocator counts them, one JSON line for each case on standard input.
-
-The profiler records every allocation and release of the allocator, so the peak of their running sum is exact: it has
-all tensors and kernels' temporaries, and neither Python's own memory nor what malloc keeps, for which RSS is no use.
-"""
+"""Peak bytes of small models as torch's CPU allocator counts them, a line for each JSON case on standard input."""
 
 import json
 import sys
 
 import torch
-from torch._C._profiler import _EventType
-from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM
 
 from discnb.architectures import architecture, shrink
+from discnb.footprint import measured_peak
 from discnb.objective import DiscObjective
 from discnb.teacher import OnlineTeacher
 from discnb.train import DistilledStudent
-
-
-def peak_bytes(work):
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        work()
-    changes, events = [], list(profiler.profiler.kineto_results.experimental_event_tree())
-    while events:
-        event = events.pop()
-        events += event.children
-        if event.tag == _EventType.Allocation:
-            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
-    live = most = 0
-    for _, size in sorted(changes, key=lambda change: change[0]):
-        live += size
-        most = max(most, live)
-    return most
 
 
 def small_model(case):
@@ -82,4 +61,4 @@ torch.manual_seed(0)
 for line in sys.stdin:
     case = json.loads(line)
     work = train if case["stage"] == "train" else teach
-    print(json.dumps(peak_bytes(lambda: work(case))), flush=True)  # noqa: B023 (called at once)
+    print(measured_peak(lambda: work(case)), flush=True)  # noqa: B023 (called at once)
