@@ -190,14 +190,14 @@ def training_bytes(
     the tied matrix' two gradients are about to be added. `step`: AdamW, fused, without temporaries.
 
     Weights, gradients and moments are float32. `accumulating` says that gradients of an earlier batch are there during
-    forward. Of `share` ranks each holds all of them and DDP's buckets, or where `sharded` its part, with two layers
-    and the embedding whole. `memory` is the device's, of whose rest the engine keeps a quarter.
+    forward. Of `share` ranks each holds all of them and DDP's buckets, or where `sharded` its part, with two layers'
+    weights, one's gradients and the embedding whole. The engine keeps a quarter of what is left of `memory`.
     """
     s, tokens = student, batch * length
     rest = {"batch": tokens * 2 * teacher_hidden, "teacher's head": 2 * s.vocabulary * teacher_hidden}
     weights, gradients, moments = (-(-FLOAT * k * s.parameters // (share if sharded else 1)) for k in (1, 1, 2))
     if sharded:
-        rest["whole layers"] = FLOAT * (2 * s.matrices // s.layers + s.embedding)
+        rest["whole layers"] = FLOAT * (3 * s.matrices // s.layers + s.embedding)
     elif share > 1:
         rest["DDP's buckets"] = gradients
     always = {"weights": weights, "moments": moments, **rest}
