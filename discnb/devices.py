@@ -42,6 +42,7 @@ def device_named(name: str) -> Device:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Device(memory=memory, bf16=CORE * (os.cpu_count() or 1), float32=CORE * (os.cpu_count() or 1))
     if name not in GPUS:
-        near = difflib.get_close_matches(name.upper(), GPUS, n=1, cutoff=0.0)
+        begun = [known for known in GPUS if known.startswith(name.upper())]
+        near = begun or difflib.get_close_matches(name.upper(), GPUS, n=1, cutoff=0.0)
         raise ValueError(f"there is no GPU {name!r}; did you mean {near[0]!r}? Known: CPU, {', '.join(GPUS)}")
     return GPUS[name]

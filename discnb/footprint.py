@@ -4,9 +4,13 @@ Nothing here is fitted. What autograd keeps is counted operation by operation fr
 under SDPA; `tests/test_footprint.py` holds the peaks to those of torch's own allocator.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from .signal.head import KEPT_BYTES, MIN_TILE, TILE_BYTES
@@ -186,14 +190,14 @@ def training_bytes(
     the tied matrix' two gradients are about to be added. `step`: AdamW, fused, without temporaries.
 
     Weights, gradients and moments are float32. `accumulating` says that gradients of an earlier batch are there during
-    forward. Of `share` ranks each holds all of them and DDP's buckets, or where `sharded` its part, with two layers
-    and the embedding whole. `memory` is the device's, of whose rest the engine keeps a quarter.
+    forward. Of `share` ranks each holds all of them and DDP's buckets, or where `sharded` its part, with two layers'
+    weights, one's gradients and the embedding whole. The engine keeps a quarter of what is left of `memory`.
     """
     s, tokens = student, batch * length
     rest = {"batch": tokens * 2 * teacher_hidden, "teacher's head": 2 * s.vocabulary * teacher_hidden}
     weights, gradients, moments = (-(-FLOAT * k * s.parameters // (share if sharded else 1)) for k in (1, 1, 2))
     if sharded:
-        rest["whole layers"] = FLOAT * (2 * s.matrices // s.layers + s.embedding)
+        rest["whole layers"] = FLOAT * (3 * s.matrices // s.layers + s.embedding)
     elif share > 1:
         rest["DDP's buckets"] = gradients
     always = {"weights": weights, "moments": moments, **rest}
@@ -249,3 +253,24 @@ def engine_flops(student: Shape, teacher: Shape, *, kept: bool) -> float:
     """
     both = 2.0 * (student.head + teacher.head)
     return both + 4.0 * student.head + (0.0 if kept else both)
+
+
+def measured_peak(work: Callable[[], Any]) -> int:
+    """Bytes that torch's CPU allocator holds at most while `work` runs, beyond what it held before.
+
+    The profiler records every allocation and release, so this is exact: it has all tensors and kernels' temporaries,
+    and neither Python's own memory nor what malloc keeps back, for which a process' size is no use.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        kept = work()  # noqa: F841 (held until the peak is past)
+    changes, events = [], list(profiler.profiler.kineto_results.experimental_event_tree())
+    while events:
+        event = events.pop()
+        events += event.children
+        if event.tag == _EventType.Allocation:
+            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
+    live = most = 0
+    for _, size in sorted(changes, key=lambda change: change[0]):
+        live += size
+        most = max(most, live)
+    return most

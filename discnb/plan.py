@@ -409,7 +409,9 @@ def _assumptions(ask: _Ask, tokens_per_sample: float | None) -> Iterator[str]:
     yield "assumed: the head has its padded rows; a third of the tokens at most are singular; AdamW is fused"
     if _ranks(ask) > 1:
         yield f"assumed: {c.train.parallel} keeps " + (
-            "two layers and the embedding whole" if c.train.parallel == "fsdp" else "a copy of the gradients in buckets"
+            "two layers, the gradients of one and the embedding whole"
+            if c.train.parallel == "fsdp"
+            else "a copy of the gradients in buckets"
         )
     if _ranks(ask) < ask.gpus:
         yield f"training keeps {_ranks(ask)} of {ask.gpus:,} GPUs busy: a step has no more sequences to share out"
