@@ -1,6 +1,7 @@
 """One browser for every test that looks at a page, of the explorer and of the book."""
 
 import pytest
+
 from browser import chromium
 
 

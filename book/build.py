@@ -15,6 +15,10 @@ from pathlib import Path
 
 import yaml
 
+import notebooks
+import pdf
+import reference
+
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "_build"
 RUN = ROOT / "runs" / "book"
@@ -72,23 +76,20 @@ def main():
     inputs = inputs_hash()
     prepare_run(inputs)
     vendor()
-    sys.path.insert(0, str(Path(__file__).parent))
-    import reference
-
-    import notebooks
-
     reference.write(ROOT)
     notebooks.write(ROOT)
     config = BUILD / "_config.yml"
     config.write_text(yaml.safe_dump(configuration(inputs), sort_keys=False))
     program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", ROOT, "--config", config, "-W", "-n", "--keep-going"]
-    code = subprocess.run(command, cwd=ROOT).returncode
+    for builder in ("html", "singlehtml"):  # the second is for print, of what the first has read
+        command = [program, "build", ROOT, "--builder", builder, "--config", config, "-W", "-n", "--keep-going"]
+        if code := subprocess.run(command, cwd=ROOT).returncode:
+            raise SystemExit(f"the book is not built: {builder} ended with exit code {code}")
     # a failing cell or a missing page may leave exit code 0
-    missing = [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]
-    if code or missing:
-        raise SystemExit(f"the book is not built: exit code {code}, missing pages {missing}")
-    print(f"the book is in {BUILD / 'html' / 'book' / 'index.html'}")
+    if missing := [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]:
+        raise SystemExit(f"the book is not built: missing pages {missing}")
+    pdf.write(BUILD / "singlehtml" / f"{pages()[0]}.html", BUILD / "html" / "disc-book.pdf")
+    print(f"the book is in {BUILD / 'html' / pages()[0]}.html, for print in {BUILD / 'html' / 'disc-book.pdf'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the book asks of Sphinx beyond Jupyter Book: pages without a network, one search bar, the chapters' notebooks."""
+"""What the book asks of Sphinx beyond Jupyter Book: pages without a network, one search bar, notebooks."""
 
 import shutil
 from pathlib import Path

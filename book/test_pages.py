@@ -3,10 +3,11 @@
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
-import build
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+
+import build
 
 HTML = build.BUILD / "html"
 PAGES = build.pages()

@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import build
-import disc_book
 import nbformat
 import pytest
-import reference
 
+import build
+import disc_book
 import notebooks
+import reference
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = [ROOT / f"{page}.md" for page in build.pages() if notebooks.name_of(page)]
