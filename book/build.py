@@ -88,7 +88,7 @@ def main():
     # a failing cell or a missing page may leave exit code 0
     if missing := [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]:
         raise SystemExit(f"the book is not built: missing pages {missing}")
-    pdf.write(BUILD / "singlehtml" / f"{pages()[0]}.html", BUILD / "html" / "disc-book.pdf")
+    pdf.write(BUILD / "singlehtml", pages()[0], BUILD / "html" / "disc-book.pdf")
     print(f"the book is in {BUILD / 'html' / pages()[0]}.html, for print in {BUILD / 'html' / 'disc-book.pdf'}")
 
 
