@@ -9,10 +9,11 @@ STYLE = """
   @page { size: A4; margin: 18mm 16mm; }
   html { font-size: 11px; }
   .bd-page-width, .bd-main .bd-content .bd-article-container { max-width: none !important; padding: 0 !important; }
-  span[id^="document-"] + section { break-before: page; }
+  span[id^="document-"] + section { break-before: page; > h2 { font-size: 2.4em; } }
   h1, h2, h3 { break-after: avoid; }
   img, iframe, .admonition, pre { break-inside: avoid; }
   pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+  th, td { padding: 0.2em 0.7em !important; }
   details { display: none; }
 """
 NUMBER = '<div style="width: 100%; font-size: 8px; text-align: center"><span class="pageNumber"></span></div>'
