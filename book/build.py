@@ -48,12 +48,13 @@ def prepare_run(inputs):
 
 
 def vendor():
-    """MathJax under `_build/_vendor`: of the package that carries it, what the pages load."""
+    """What the pages load, under `_build/_vendor`: the book's style, and MathJax from the package that carries it."""
     [package] = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
     source, target = Path(package) / "static" / "mathjax", BUILD / "_vendor" / "mathjax"
     fonts = Path("output", "chtml", "fonts")
     shutil.copytree(source / fonts, target / fonts, dirs_exist_ok=True)
     shutil.copy(source / "tex-mml-chtml.js", target)
+    shutil.copy(ROOT / "book" / "disc-book.css", BUILD / "_vendor")
 
 
 def configuration(inputs):

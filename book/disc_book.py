@@ -67,5 +67,7 @@ def _attributes(file):
 
 
 def _absolute_values(app, what, name, obj, options, lines):
-    """`|x|` in a docstring is an absolute value, not a substitution."""
+    """`|x|` in a docstring is an absolute value, not a substitution; a named tuple's field says nothing by itself."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
     lines[:] = [line.replace("|", r"\|") for line in lines]

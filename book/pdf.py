@@ -13,7 +13,6 @@ STYLE = """
   h1, h2, h3 { break-after: avoid; }
   img, iframe, .admonition, pre { break-inside: avoid; }
   pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-  th, td { padding: 0.2em 0.7em !important; }
   details { display: none; }
 """
 NUMBER = '<div style="width: 100%; font-size: 8px; text-align: center"><span class="pageNumber"></span></div>'
