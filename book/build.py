@@ -18,6 +18,7 @@ import yaml
 import notebooks
 import pdf
 import reference
+from disc_book import PDF
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "_build"
@@ -89,8 +90,8 @@ def main():
     # a failing cell or a missing page may leave exit code 0
     if missing := [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]:
         raise SystemExit(f"the book is not built: missing pages {missing}")
-    pdf.write(BUILD / "singlehtml", pages()[0], BUILD / "html" / "disc-book.pdf")
-    print(f"the book is in {BUILD / 'html' / pages()[0]}.html, for print in {BUILD / 'html' / 'disc-book.pdf'}")
+    pdf.write(BUILD / "singlehtml", pages()[0], BUILD / "html" / PDF)
+    print(f"the book is in {BUILD / 'html' / pages()[0]}.html, for print in {BUILD / 'html' / PDF}")
 
 
 if __name__ == "__main__":

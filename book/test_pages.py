@@ -10,6 +10,7 @@ from jupyter_cache import get_cache
 from playwright.sync_api import expect
 
 import build
+from disc_book import PDF
 
 HTML = build.BUILD / "html"
 PAGES = build.pages()
@@ -103,6 +104,10 @@ def test_search_works_from_disk(page):
     page.goto((HTML / "search.html").as_uri() + "?q=pivot")
     expect(page.locator("#search-results li").first).to_be_visible(timeout=20_000)
     assert page.complaints == []
+
+
+def test_the_whole_book_is_printed():
+    assert len(re.findall(rb"/Type /Page\b", (HTML / PDF).read_bytes())) > 2 * len(PAGES)
 
 
 class Links(HTMLParser):
