@@ -13,6 +13,7 @@ STYLE = """
   h1, h2, h3 { break-after: avoid; }
   img, iframe, .admonition, pre { break-inside: avoid; }
   pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+  .cell_output img { max-height: 90mm; }
   details { display: none; }
 """
 NUMBER = '<div style="width: 100%; font-size: 8px; text-align: center"><span class="pageNumber"></span></div>'
