@@ -26,7 +26,7 @@ bench: setup  ## the signal engine, a training step and the cache against their 
 	for part in startup step cache signals; do $(BIN)/python benchmarks/$$part.py || exit 1; done
 	$(BIN)/python benchmarks/readme.py
 
-book: setup  ## the book, every chapter executed, every page walked in a browser: _build/html/book/index.html
+book: setup  ## the book, every chapter executed, every page walked in a browser: _build/html/book/index.html and disc-book.pdf
 	$(BIN)/python book/build.py
 	$(BIN)/python -m pytest book/test_pages.py
 
@@ -49,13 +49,13 @@ $(WHEELHOUSE)/llama-$(LLAMA): | .venv/made
 		$(WHEELHOUSE)/llama_cpp_python-$(LLAMA).tar.gz
 	@touch $@
 
-# Node holds the explorer's JavaScript to Python, and Chromium shows it: only the tests need them.
+# Node holds the explorer's JavaScript to Python, and Chromium shows it and prints the book.
 .venv/programs: | .venv/made
 	@missing=; command -v node >/dev/null || missing="nodejs"; \
 	for name in chromium chromium-browser google-chrome none; do command -v $$name >/dev/null && break; done; \
 	[ $$name != none ] || missing="$$missing chromium"; \
 	[ -n "$$missing" ] || exit 0; \
-	echo "== installing $$missing, for the tests"; \
+	echo "== installing $$missing, for the tests and the book"; \
 	as=; [ "$$(id -u)" = 0 ] || as="sudo -n"; \
 	if command -v apt-get >/dev/null && $$as true 2>/dev/null; then \
 		$$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \

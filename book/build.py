@@ -7,19 +7,22 @@ execution cache of Jupyter Book looks at cells alone, so its place carries a has
 """
 
 import hashlib
-import io
+import importlib.util
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import yaml
 
+import notebooks
+import pdf
+import reference
+from disc_book import PDF
+
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "_build"
 RUN = ROOT / "runs" / "book"
-MATHJAX, MATHJAX_SHA256 = "mathjax@3.2.2", "1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09"
 DEPENDS_ON = ("discnb/**/*", "constraints.txt", "benchmarks/results/*.json", "results/**/*.json")
 
 
@@ -46,32 +49,20 @@ def prepare_run(inputs):
 
 
 def vendor():
-    """MathJax under `_build/_vendor`, from its npm package."""
-    target = BUILD / "_vendor" / "mathjax"
-    if (target / "tex-mml-chtml.js").exists():
-        return
-    done = subprocess.run(
-        ["npm", "pack", "--silent", MATHJAX], cwd=BUILD, check=True, stdout=subprocess.PIPE, text=True
-    )
-    archive = BUILD / done.stdout.split()[-1]
-    data = archive.read_bytes()
-    archive.unlink()
-    if (found := hashlib.sha256(data).hexdigest()) != MATHJAX_SHA256:
-        raise SystemExit(f"{MATHJAX} has SHA-256 {found}; expected {MATHJAX_SHA256}")
-    wanted = ("package/es5/tex-mml-chtml.js", "package/es5/output/chtml/fonts/", "package/LICENSE")
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for member in tar.getmembers():
-            if member.isfile() and member.name.startswith(wanted):
-                path = target / member.name.removeprefix("package/").removeprefix("es5/")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(tar.extractfile(member).read())
+    """What the pages load, under `_build/_vendor`: the book's style, and MathJax from the package that carries it."""
+    [package] = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
+    source, target = Path(package) / "static" / "mathjax", BUILD / "_vendor" / "mathjax"
+    fonts = Path("output", "chtml", "fonts")
+    shutil.copytree(source / fonts, target / fonts, dirs_exist_ok=True)
+    shutil.copy(source / "tex-mml-chtml.js", target)
+    shutil.copy(ROOT / "book" / "disc-book.css", BUILD / "_vendor")
 
 
 def configuration(inputs):
     """`_config.yml` as it is built: the place of the execution cache, and no path relative to the file."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["cache"] = str(BUILD / f"cache-{inputs}")
-    config["sphinx"]["local_extensions"] = {"disc_book": str(ROOT / "book" / "_ext")}
+    config["sphinx"]["local_extensions"] = {"disc_book": str(ROOT / "book")}
     config["sphinx"]["config"]["html_static_path"] = [str(BUILD / "_vendor")]
     config["logo"] = str(ROOT / config["logo"])
     return config
@@ -87,20 +78,20 @@ def main():
     inputs = inputs_hash()
     prepare_run(inputs)
     vendor()
-    sys.path.insert(0, str(Path(__file__).parent))
-    import reference
-
     reference.write(ROOT)
+    notebooks.write(ROOT)
     config = BUILD / "_config.yml"
     config.write_text(yaml.safe_dump(configuration(inputs), sort_keys=False))
     program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", ROOT, "--config", config, "-W", "-n", "--keep-going"]
-    code = subprocess.run(command, cwd=ROOT).returncode
+    for builder in ("html", "singlehtml"):  # the second is for print, of what the first has read
+        command = [program, "build", ROOT, "--builder", builder, "--config", config, "-W", "-n", "--keep-going"]
+        if code := subprocess.run(command, cwd=ROOT).returncode:
+            raise SystemExit(f"the book is not built: {builder} ended with exit code {code}")
     # a failing cell or a missing page may leave exit code 0
-    missing = [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]
-    if code or missing:
-        raise SystemExit(f"the book is not built: exit code {code}, missing pages {missing}")
-    print(f"the book is in {BUILD / 'html' / 'book' / 'index.html'}")
+    if missing := [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]:
+        raise SystemExit(f"the book is not built: missing pages {missing}")
+    pdf.write(BUILD / "singlehtml", pages()[0], BUILD / "html" / PDF)
+    print(f"the book is in {BUILD / 'html' / pages()[0]}.html, for print in {BUILD / 'html' / PDF}")
 
 
 if __name__ == "__main__":

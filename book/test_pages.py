@@ -1,12 +1,16 @@
 """The built book, every page of it, from disk in a real browser: `make book` runs this after building."""
 
+import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
-import build
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from jupyter_cache import get_cache
 from playwright.sync_api import expect
+
+import build
+from disc_book import PDF
 
 HTML = build.BUILD / "html"
 PAGES = build.pages()
@@ -41,8 +45,9 @@ def test_a_page_is_whole_and_asks_nothing_of_the_network(page, name):
     assert [url for url in page.asked if not url.startswith(("file:", "data:", "about:"))] == []
     assert page.complaints == []
     main = page.locator("main")
-    assert len(main.inner_text()) > 400
-    assert "Traceback (most recent call last)" not in main.inner_text()
+    text = main.inner_text()
+    assert len(text) > 400
+    assert not re.search(r"Traceback \(most recent call last\)|\d s left\n|: working in /", text)
     empty = main.locator(".cell_output").evaluate_all(
         "all => all.filter((one) => !one.innerText.trim() && !one.querySelector('img, iframe, svg')).length"
     )
@@ -75,6 +80,17 @@ def test_the_explorer_in_a_chapter_is_alive(page, name):
     expect(pivots).not_to_have_count(before)
 
 
+@pytest.mark.parametrize("name", ["book/index", *CHAPTERS])
+def test_every_number_from_a_cell_is_used(name):
+    """That every used one exists is Sphinx's to say: a name that no cell gave is a warning."""
+    cache = get_cache(build.configuration(build.inputs_hash())["execute"]["cache"])
+    records = [record for record in cache.list_cache_records() if record.uri.endswith(f"{name}.md")]
+    notebook = cache.get_cache_bundle(max(records, key=lambda record: record.accessed).pk).nb
+    metadata = [output.get("metadata", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    glued = {data["scrapbook"]["name"] for data in metadata if "scrapbook" in data}
+    assert glued == set(re.findall(r"\{glue:text\}`([^`]+)`", (build.ROOT / f"{name}.md").read_text()))
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_both_themes_are_there(browser, theme):
     context = browser.new_context(color_scheme=theme)
@@ -88,6 +104,10 @@ def test_search_works_from_disk(page):
     page.goto((HTML / "search.html").as_uri() + "?q=pivot")
     expect(page.locator("#search-results li").first).to_be_visible(timeout=20_000)
     assert page.complaints == []
+
+
+def test_the_whole_book_is_printed():
+    assert len(re.findall(rb"/Type /Page\b", (HTML / PDF).read_bytes())) > 2 * len(PAGES)
 
 
 class Links(HTMLParser):
