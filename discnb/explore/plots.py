@@ -179,6 +179,28 @@ def gguf_sizes(files: dict[str, dict], ax: Axes | None = None) -> Figure:
     return described(figure, f"Size and KL to PyTorch of the GGUF files: {listed}.")
 
 
+def memory(
+    bars: dict[str, Sequence[float]], parts: Sequence[str], limits: dict[str, float], ax: Axes | None = None
+) -> Figure:
+    """Bars of bytes, each of the named `parts` in turn, against devices' memories as dashed lines."""
+    figure, ax = _canvas(ax, (7, 2.8))
+    for number, (part, colour) in enumerate(zip(parts, (BLUE, ACCENT, MUTED), strict=False)):
+        sizes = [bar[number] / 1e9 for bar in bars.values()]
+        left = [sum(bar[:number]) / 1e9 for bar in bars.values()]
+        ax.barh(list(bars), sizes, left=left, color=colour, label=part)
+    ax.invert_yaxis()
+    for device, size in limits.items():
+        ax.axvline(size / 1e9, color=INK, ls="--", lw=1)
+        ax.annotate(
+            device, (size / 1e9, 1), xytext=(3, 2), xycoords=("data", "axes fraction"), textcoords="offset points"
+        )
+    ax.set(xlabel="GB")
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=len(parts))
+    listed = "; ".join(f"{name} {sum(sizes) / 1e9:.1f} GB" for name, sizes in bars.items())
+    held = " and ".join(f"{device} with {size / 1e9:.0f} GB" for device, size in limits.items())
+    return described(figure, f"Computed memory against {held}: {listed}.")
+
+
 class _Look(NamedTuple):
     """One student's view of a derivation under the objective's settings, `[T]` each; `said` puts its KL in words."""
 
