@@ -127,12 +127,13 @@ def write_cache(
     world: int = 1,
     batch_size: int = 8,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> int:
     """Run the teacher once over rank's share of the tokenised splits and keep its states, and rank 0 its head.
 
     What an interrupted writing left whole is kept, by however many ranks it was done, and the rest written; a folder
     begun under another key is a ValueError, as is a disk that cannot hold the cache. `progress` is told the tokens done
     and in total. When all ranks are done, `write_manifest(folder, **cache_facts(folder))` declares the cache complete.
+    Returns the tokens that the teacher was run on.
     """
     if not 0 <= rank < world:
         raise ValueError(f"rank is {rank} of {world}; expected 0 to {world - 1}")
@@ -159,7 +160,7 @@ def write_cache(
 
     if rank == 0 and HEAD not in record["files"]:
         keep(HEAD, {"weight": teacher.head.contiguous().cpu()})
-    done = 0
+    done = ran = 0
     for split, number, samples in share:
         if (name := _shard_name(split, number)) in record["files"]:
             done += sum(lengths[split][i] for i in samples)
@@ -170,6 +171,7 @@ def write_cache(
         for batch in _batches([len(row) for row in ids], batch_size):
             states |= _states(teacher, {i: ids[i] for i in batch})
             done += sum(len(ids[i]) for i in batch)
+            ran += sum(len(ids[i]) for i in batch)
             progress(done, total)
         whole = torch.cat([states[i] for i in range(len(ids))])
         stored = _encode(whole, key["storage"])
@@ -177,6 +179,7 @@ def write_cache(
             record["storage_kl"] = _storage_kl(whole[:ERROR_TOKENS], stored, teacher.head)
         keep(name, stored)
     write_json(folder / f"rank-{rank}.json", record)
+    return ran
 
 
 def cache_facts(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import difflib
 import os
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
@@ -46,3 +48,22 @@ def device_named(name: str) -> Device:
         near = begun or difflib.get_close_matches(name.upper(), GPUS, n=1, cutoff=0.0)
         raise ValueError(f"there is no GPU {name!r}; did you mean {near[0]!r}? Known: CPU, {', '.join(GPUS)}")
     return GPUS[name]
+
+
+def gpu_like(name: str, memory: int) -> str | None:
+    """The known GPU that a driver calls `name` and says has `memory` bytes, or None."""
+    found = [
+        known
+        for known, gpu in GPUS.items()
+        if known.partition("-")[0] in name.replace(" ", "") and abs(memory / gpu.memory - 1) < 0.15
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def model_flops_utilisation(flops_per_second: float, *, bf16: bool) -> float | None:
+    """MFU: the share of its peak that this process's GPU puts into the model; None on a CPU or an unknown GPU."""
+    if not torch.cuda.is_available():
+        return None
+    here = torch.cuda.get_device_properties(torch.cuda.current_device())
+    known = gpu_like(here.name, here.total_memory)
+    return flops_per_second / (GPUS[known].bf16 if bf16 else GPUS[known].float32) if known else None

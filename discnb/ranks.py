@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from .devices import model_flops_utilisation
+
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(hours=24)
@@ -68,3 +70,15 @@ def peak_bytes() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def speed(tokens: int, seconds: float, flops_per_token: float, *, bf16: bool) -> dict[str, float | None]:
+    """Of all ranks' `tokens` in so many seconds: per second, FLOP/s and MFU of a rank, the highest peak of memory."""
+    rate = tokens / max(seconds, 1e-9)
+    flops = rate * flops_per_token / world()
+    return {
+        "tokens_per_second": rate,
+        "flops_per_second": flops,
+        "mfu": model_flops_utilisation(flops, bf16=bf16),
+        "peak_bytes": max(gather(peak_bytes())),
+    }

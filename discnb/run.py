@@ -34,6 +34,7 @@ from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
 from .evaluate import evaluate_split
 from .explore.record import TEMPERATURES, TokenRecord, token_records
+from .footprint import forward_flops, shape_of
 from .presets import preset as named_preset
 from .progress import progress
 from .prompt import prompt_for
@@ -149,7 +150,7 @@ class Run:
                 )
             begin = time.monotonic()
             with progress("teacher", shown=first) as update:
-                write_cache(
+                ran = write_cache(
                     folder,
                     teacher,
                     splits,
@@ -164,12 +165,16 @@ class Run:
                         f"{(head + done * per_token) / 1e6:.0f} MB",
                     ),
                 )
-            peak = max(ranks.gather(ranks.peak_bytes()))  # and so every rank has written its share
+            ran = sum(ranks.gather(ran))  # and so every rank has written its share
             facts = cache_facts(folder)
+            length = total / max(1, sum(len(split) for split in splits.values()))
+            work_per_token = sum(forward_flops(shape_of(model), round(length)).values())
+            speed = ranks.speed(ran, time.monotonic() - begin, work_per_token, bf16=model.dtype == torch.bfloat16)
+            speed["padding"] = facts["padding"]
             if error := facts.get("storage_kl"):
                 print(f"teacher: {storage} costs a KL of {error['mean']:.2g} nats/token (max {error['max']:.2g})")
             name = self.config.teacher.model
-            return {**facts, "teacher": name, "splits": self.token_reports, "peak_bytes": peak, "ranks": ranks.world()}
+            return {**facts, "teacher": name, "splits": self.token_reports, "speed": speed, "ranks": ranks.world()}
 
         return self._stage("cache", work, folder="teacher", needs=[data], together=True)
 
@@ -184,6 +189,7 @@ class Run:
             gguf.check_exportable(initial.config, self.tokenizer)  # now, not after the training
             if c.activation_checkpointing:
                 initial.activation_checkpointing_enable()
+            shape, head = shape_of(initial), 2.0 * teacher.head.numel()
             student = DistilledStudent(initial, self.config.objective, teacher.head).train()
             arguments = training_arguments(
                 self.folder / "checkpoints",
@@ -227,7 +233,10 @@ class Run:
                 if ranks.rank() == 0:
                     trainer.add_callback(TensorBoardCallback(SummaryWriter(str(self.folder / "tensorboard"))))
                 trainer.train()
-                speed = trainer.speed()
+            # what the model itself asks for: forward and twice as much backward, and both heads; not what is done again
+            length = self.token_reports["train"]["tokens"] / self.token_reports["train"]["samples"]
+            work_per_token = 3 * sum(forward_flops(shape, round(length)).values()) + 6.0 * shape.head + head
+            speed = trainer.speed(work_per_token)
             trainer.save_student(folder)
             if ranks.rank() == 0:
                 self.tokenizer.save_pretrained(folder)
@@ -452,6 +461,7 @@ class Run:
                 facts = work(place) if together or first else {}
                 if first:
                     manifest = write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
+                    print(f"{name}: done in {manifest['seconds']:.0f} s{_in_words(facts.get('speed'))}", flush=True)
                 manifest = ranks.share(manifest)
         assert manifest is not None
         self._done[name] = manifest
@@ -511,6 +521,8 @@ class Run:
     def _make_teacher(self, folder: Path) -> None:
         """A small teacher and its tokenizer from the run's own samples: trained, or untrained for a dry run."""
         c, seed = self.config.teacher, self.config.train.seed
+        if c.steps and ranks.world() > 1:
+            raise ValueError("a teacher from scratch is trained in one process: call `discnb cache` without torchrun")
         shutil.rmtree(folder, ignore_errors=True)
         samples = self.samples("train")
         texts = (text for row in samples for text in (row["question"], row["cot"]))
@@ -535,3 +547,14 @@ class Run:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_manifest(folder, steps=c.steps)
+
+
+def _in_words(speed: dict[str, Any] | None) -> str:
+    """What a stage's log says of its speed."""
+    if speed is None:
+        return ""
+    mfu = "" if speed["mfu"] is None else f", MFU {speed['mfu']:.0%}"
+    return (
+        f": {speed['tokens_per_second']:.0f} tokens/s, {speed['flops_per_second'] / 1e12:.3g} TFLOP/s{mfu}, "
+        f"{speed['padding']:.0%} padding, {speed['peak_bytes'] / 1e9:.1f} GB at most"
+    )

@@ -181,14 +181,11 @@ class DiscTrainer(Trainer):
             return None, False
         return resume, done >= TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME)).max_steps
 
-    def speed(self) -> dict[str, float]:
-        """Since this process began to train: tokens per second of all ranks, share of padding, peak bytes of memory."""
+    def speed(self, flops_per_token: float = 0.0) -> dict[str, float | None]:
+        """Since this process began to train: `ranks.speed` and the share of padding. All ranks must call it."""
         tokens, padded = (sum(counts) for counts in zip(*ranks.gather((self._tokens, self._padded)), strict=True))
-        return {
-            "tokens_per_second": tokens / max(time.monotonic() - self._clock, 1e-9),
-            "padding": 1 - tokens / padded if padded else 0.0,
-            "peak_bytes": max(ranks.gather(ranks.peak_bytes())),
-        }
+        found = ranks.speed(tokens, time.monotonic() - self._clock, flops_per_token, bf16=self.args.bf16)
+        return {**found, "padding": 1 - tokens / padded if padded else 0.0}
 
     def get_train_dataloader(self) -> StepLoader:
         assert isinstance(self.train_dataset, Dataset)
@@ -276,7 +273,7 @@ class DiscTrainer(Trainer):
                 **{k: v for k, v in logs.items() if k not in means},
             }
             row = {"step": step, **logs}
-            speed = self.speed()["tokens_per_second"]
+            speed = self.speed()["tokens_per_second"] or 0.0
             if self.is_world_process_zero():
                 with self.metrics_path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")

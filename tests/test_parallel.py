@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,58 @@ def test_a_run_goes_on_with_another_number_of_ranks(alone, tmp_path, first, then
 def test_more_ranks_than_sequences_in_a_step_are_refused(tmp_path):
     with pytest.raises(AssertionError, match="1 sequences for 2 ranks; expected at least one for each"):
         launch(tmp_path, 2, batch=1)
+
+
+SMALL = {
+    "data.size": 150,
+    "data.max_length": 96,
+    "teacher.steps": 2,
+    "train.checkpoint_steps": 8,
+    "train.parallel": "fsdp",
+    "train.activation_checkpointing": "true",
+    "export.parity_samples": 1,
+    "export.importance_samples": 2,
+    "export.generated_tokens": 4,
+}
+
+
+def discnb(command, folder, world):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)] if world > 1 else []
+    settings = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+    return subprocess.run(
+        [sys.executable, *torchrun, "-m", "discnb", command, "--preset", "tiny", "--run-dir", str(folder), *settings],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_two_ranks_go_through_the_stages_and_one_ends_the_run(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    refused = discnb("cache", two, world=2)
+    assert refused.returncode != 0 and "a teacher from scratch is trained in one process" in refused.stderr
+    shutil.rmtree(two)
+    assert discnb("cache", one, world=1).returncode == 0
+    shutil.copytree(one, two)
+    for path in (*two.glob("teacher/*.safetensors"), *two.glob("teacher/*.json")):
+        if path.name != "inputs.json":
+            path.unlink()
+
+    for command in ("cache", "train"):
+        done = discnb(command, two, world=2)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count(f"{command}: working in") == 1
+    of_one, of_two = ({p.name: p.read_bytes() for p in (f / "teacher").glob("*.safetensors")} for f in (one, two))
+    assert len(of_two) == 5 and of_two == of_one  # three shards and one of two splits, and the head
+    assert json.loads((two / "teacher" / "manifest.json").read_text())["ranks"] == 2
+
+    refused = discnb("run", two, world=2)
+    assert refused.returncode != 0 and "`run` works in one process" in refused.stderr
+    assert discnb("train", one, world=1).returncode == 0
+    for row, want in zip(rows(two), rows(one), strict=True):
+        assert row == pytest.approx(want, rel=2e-3)  # float32
+    ended = discnb("eval", two, world=1)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "working in" not in ended.stdout.replace("eval: working in", "")
