@@ -51,22 +51,34 @@ The model writes the derivation, then `Final Answer:` and the answer.
 {{ licence_note }}
 """
 
-_LICENCE_NOTES = {
-    "mini": "Trained on `discnb`'s built-in corpus (Apache-2.0). The teacher's own licence applies to the weights.",
-    "hub": "Trained on the ten `0xZee/dataset-CoT-*` sets. They derive from SCP-116K, whose card says CC-BY-NC-SA-4.0: "
-    "non-commercial use, share alike. No row of them is part of this repository.",
+_LICENCES = {
+    "mini": (
+        "apache-2.0",
+        "Trained on `discnb`'s built-in corpus (Apache-2.0). The teacher's own licence applies to the weights.",
+    ),
+    "hub": (
+        "cc-by-nc-sa-4.0",
+        "Trained on the ten `0xZee/dataset-CoT-*` sets. They derive from SCP-116K, whose card says CC-BY-NC-SA-4.0: "
+        "non-commercial use, share alike. No row of them is part of this repository.",
+    ),
+    "stream:": (
+        "other",
+        "Trained on `{source}`, whose licence holds for what is made of it, beside the teacher's own.",
+    ),
 }
+"""By how `data.source` begins: the card's licence and what it says of it."""
 
 
 def model_card(config: RunConfig, results: dict[str, Any]) -> str:
     """The card as Markdown with its YAML header, every figure taken from `results`."""
-    builtin = config.data.source == "mini"
+    kind = next((kind for kind in _LICENCES if config.data.source.startswith(kind)), "hub")  # a folder has copies of it
+    licence, note = _LICENCES[kind]
     evaluation, gguf = results["eval"], results["gguf"]
     rows = (("KL", "kl"), ("KL at pivots", "pivot_kl"), ("KL elsewhere", "smooth_kl"), ("cross-entropy", "ce"),
             ("perplexity", "perplexity"), ("gap energy", "energy"))  # fmt: skip
     card = ModelCard.from_template(
         ModelCardData(
-            license="apache-2.0" if builtin else "cc-by-nc-sa-4.0",
+            license=licence,
             library_name="transformers",
             pipeline_tag="text-generation",
             tags=["distillation", "gguf", "discnb"],
@@ -95,6 +107,6 @@ def model_card(config: RunConfig, results: dict[str, Any]) -> str:
             for kind, facts in gguf.items()
         ],
         threads=config.export.threads,
-        licence_note=_LICENCE_NOTES["mini" if builtin else "hub"],
+        licence_note=note.format(source=config.data.source),
     )
     return str(card)

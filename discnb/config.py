@@ -11,6 +11,8 @@ from .cache import STORAGE
 from .objective import DiscObjective
 
 DTYPES = ("float32", "bfloat16")
+STREAM = "stream:"
+"""Before a folder of data files or a hub dataset's id."""
 SHRUNKEN = "shrunken:"
 """Before a hub id: its architecture, untrained and small, for a dry run."""
 
@@ -18,7 +20,8 @@ SHRUNKEN = "shrunken:"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     source: str = "mini"
-    """`mini` (the built-in corpus), `hub` (the ten published sets) or a folder with local copies of those."""
+    """`mini` (the built-in corpus), `hub` (the ten published sets), a folder with copies of those, or `stream:` and
+    then a folder of data files or a hub dataset of any size."""
     size: int = 640
     """Samples of the built-in corpus; the other sources have their own number."""
     train_samples: int | None = None

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig
 from . import models
 from .architectures import architecture
 from .cache import cache_bytes
-from .config import RunConfig, override
+from .config import STREAM, RunConfig, override
 from .data.domains import CARD_COUNTS
 from .data.stem import EVAL_SHARE
 from .devices import CORE, GPUS, Device, device_named
@@ -192,7 +192,12 @@ def _architecture(source: str) -> PretrainedConfig:
 
 def sample_counts(config: RunConfig, samples: int | None = None) -> dict[str, int]:
     """Samples of each split, as `load_stem` and the run make them."""
-    total = samples or (config.data.size if config.data.source == "mini" else sum(CARD_COUNTS.values()))
+    c = config.data
+    if samples is None and c.source.startswith(STREAM):
+        if c.train_samples is None or c.eval_samples is None:
+            raise ValueError(f"how many samples {c.source} has is not known before it is read: give their number")
+        return {"train": c.train_samples, "eval": c.eval_samples}
+    total = samples or (c.size if c.source == "mini" else sum(CARD_COUNTS.values()))
     held_out = math.ceil(EVAL_SHARE * total)
     wanted = {"train": (total - held_out, config.data.train_samples), "eval": (held_out, config.data.eval_samples)}
     return {split: count if samples or not limit else min(limit, count) for split, (count, limit) in wanted.items()}

@@ -132,7 +132,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "data.train_samples": 8, "data.eval_samples": 2, "train.epochs": 2, "train.checkpoint_steps": 1,
         "export.parity_samples": 2, "export.importance_samples": 4, "export.generated_tokens": 16,
     }  # fmt: skip
-    if config.data.source == "hub":
+    if config.data.source != "mini":
         changes |= {"data.source": "mini", "data.revision": None}
     if config.teacher.model == "scratch":
         changes["teacher.steps"] = 2

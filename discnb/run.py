@@ -29,9 +29,10 @@ from . import __version__, gguf, llama, models, ranks
 from .cache import CachedTeacher, cache_bytes, cache_facts, cache_key, data_key, write_cache
 from .card import model_card
 from .checkpoint import mend, read_json, read_manifest, write_json, write_manifest, write_text
-from .config import SHRUNKEN, RunConfig, changed, override, settings
+from .config import SHRUNKEN, STREAM, RunConfig, changed, override, settings
 from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
+from .data.stream import write_stream
 from .evaluate import evaluate_split
 from .explore.record import TEMPERATURES, TokenRecord, token_records
 from .footprint import forward_flops, shape_of
@@ -43,6 +44,8 @@ from .teacher import OnlineTeacher, Teacher
 from .train import DiscTrainer, DistilledStudent, train_language_model, training_arguments
 
 SPLITS = ("train", "eval")
+IN_MEMORY_BYTES = 1 << 30
+"""Of a split's file, up to which its samples are held in memory."""
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +114,16 @@ class Run:
 
         def work(folder: Path) -> dict[str, Any]:
             c = self.config.data
+            if c.source.startswith(STREAM):
+                used, skipped = write_stream(
+                    c.source.removeprefix(STREAM),
+                    folder,
+                    {"train": c.train_samples, "eval": c.eval_samples},
+                    seed=c.seed,
+                    bad_rows=c.bad_rows,
+                    revision=c.revision,
+                )
+                return {"available": used, "used": used, "skipped": skipped}
             loaded = load_stem(c.source, size=c.size, seed=c.seed, bad_rows=c.bad_rows, revision=c.revision)
             used = {}
             for name, limit in zip(SPLITS, (c.train_samples, c.eval_samples), strict=True):
@@ -333,7 +346,11 @@ class Run:
 
     def samples(self, split: str) -> Dataset:
         """A split's samples: question, cot, response, domain."""
-        return Dataset.from_parquet(str(self.folder / "data" / f"{split}.parquet"), keep_in_memory=True)
+        path = self.folder / "data" / f"{split}.parquet"
+        large = path.stat().st_size > IN_MEMORY_BYTES
+        # a large one is a memory map, whose file is as good as the parquet file is old
+        where = {"cache_dir": str(self.folder / "data" / "arrow")} if large else {"keep_in_memory": True}
+        return Dataset.from_parquet(str(path), **where)
 
     def tokens(self, split: str) -> Dataset:
         """A split's features: input_ids, proof, index."""

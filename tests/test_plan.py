@@ -202,3 +202,12 @@ def test_the_help_lists_every_preset_and_gpu():
     assert all(name in shown for name in GPUS)
     shown = "".join(runner.invoke(app, ["run", "--help"], env={"COLUMNS": "300"}).output.split())
     assert all(name in shown for name in PRESETS)
+
+
+def test_a_stream_is_planned_by_the_number_it_is_given():
+    streamed = override(preset("stem_proof_1_7b"), {"data.source": "stream:owner/corpus"})
+    with pytest.raises(ValueError, match="how many samples stream:owner/corpus has is not known"):
+        plan(streamed)
+    assert sum(plan(streamed, samples=1000).samples.values()) == 1000
+    some = override(streamed, {"data.train_samples": 30, "data.eval_samples": 2})
+    assert plan(some).samples == {"train": 30, "eval": 2}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from jaxtyping import Shaped
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -69,13 +69,14 @@ def tokenize_samples(
     if eos is None:
         raise ValueError("the tokenizer has no EOS token to end a text with; set tokenizer.eos_token")
 
-    input_ids: list[list[int]] = []
-    proof: list[list[bool]] = []
-    truncated = longest = 0
+    parts = [Dataset.from_dict({name: [] for name in FEATURES}, features=FEATURES)]
+    tokens = proof_tokens = truncated = longest = 0
     for first in range(0, len(dataset), BATCH_SIZE):
         rows = dataset[first : first + BATCH_SIZE]
         samples = [format_sample(*fields) for fields in zip(*(rows[field] for field in FIELDS), strict=True)]
         encodings = encoder.encode_batch([sample.text for sample in samples], add_special_tokens=False)
+        input_ids: list[list[int]] = []
+        proof: list[list[bool]] = []
         for sample, encoding in zip(samples, encodings, strict=True):
             ids = [*encoding.ids, eos]
             inside = [*proof_token_mask(encoding.offsets, sample.proof_span), False]
@@ -84,15 +85,16 @@ def tokenize_samples(
             input_ids.append(ids[:max_length])
             proof.append(inside[:max_length])
 
+        tokens += sum(map(len, input_ids))
+        proof_tokens += sum(map(sum, proof))
+        # a part at a time: as Python lists the whole corpus would take nine times the memory
+        columns = {"input_ids": input_ids, "proof": proof, "index": list(range(first, first + len(samples)))}
+        parts.append(Dataset.from_dict(columns, features=FEATURES))
+
     report = TokenReport(
-        samples=len(input_ids),
-        tokens=sum(map(len, input_ids)),
-        truncated=truncated,
-        longest=longest,
-        proof_tokens=sum(map(sum, proof)),
+        samples=len(dataset), tokens=tokens, truncated=truncated, longest=longest, proof_tokens=proof_tokens
     )
-    columns = {"input_ids": input_ids, "proof": proof, "index": list(range(len(input_ids)))}
-    return Dataset.from_dict(columns, features=FEATURES), report
+    return concatenate_datasets(parts), report
 
 
 def text_encoder(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
