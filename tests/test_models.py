@@ -7,11 +7,13 @@ from discnb.models import (
     dither,
     head_weight,
     load_model,
+    load_tokenizer,
     prune_depth,
     scratch_student,
     scratch_teacher,
     scratch_tokenizer,
     shared_vocabulary,
+    shrunken,
 )
 
 TEXTS = ["The speed is v = 12 m/s.", "Let x = 3; then x^2 = 9.\n\nHence the claim."] * 5
@@ -168,3 +170,36 @@ def test_a_pruned_model_can_be_saved_and_loaded(tokenizer, tmp_path):
     ids = torch.arange(9)[None]
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     torch.testing.assert_close(loaded(ids).logits, student(ids).logits)
+
+
+def test_experts_that_are_not_computed_in_groups_are_refused(tmp_path, monkeypatch):
+    tokenizer = scratch_tokenizer(["two and two are four"], 300)
+    scratch_teacher(tokenizer, seed=0).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    teacher, _ = load_model(str(tmp_path), dtype=torch.bfloat16)
+    assert teacher.get_experts_implementation()[""] == "grouped_mm" and teacher.dtype == torch.bfloat16
+    monkeypatch.setattr(type(teacher), "_grouped_mm_can_dispatch", lambda self: (_ for _ in ()).throw(ImportError))
+    with pytest.raises(ValueError, match="computes its experts by 'eager'; expected 'grouped_mm'"):
+        load_model(str(tmp_path))
+
+
+def test_a_tokenizer_is_read_without_its_models_weights(tmp_path):
+    tokenizer = scratch_tokenizer(["two and two are four"], 300, size=400)
+    assert (
+        len(tokenizer) == 400
+        and tokenizer("two").input_ids == scratch_tokenizer(["two and two are four"], 300)("two").input_ids
+    )
+    scratch_teacher(tokenizer, seed=0).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    found, rows = load_tokenizer(str(tmp_path))
+    assert found.get_vocab() == tokenizer.get_vocab() and rows == 400
+
+
+def test_a_shrunken_model_is_its_family_with_all_rows():
+    tokenizer = scratch_tokenizer(["two and two are four"], 300)
+    model = shrunken("Qwen/Qwen3-30B-A3B-Instruct-2507", tokenizer, seed=0)
+    assert type(model).__name__ == "Qwen3MoeForCausalLM" and model.dtype == torch.float32
+    assert head_weight(model).shape == (151_936, 64)
+    again = shrunken("Qwen/Qwen3-30B-A3B-Instruct-2507", tokenizer, seed=0)
+    assert torch.equal(head_weight(model), head_weight(again))
