@@ -1,7 +1,9 @@
 """Running `train.ipynb` by papermill: the notebook of a run is its record."""
 
+import ast
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,3 +58,19 @@ def execute(run: "Run") -> Path:
     except DeadKernelError as error:
         raise NotebookError(f"the notebook's process died (out of memory?); what it did is in {target}") from error
     return target
+
+
+def check_parameters(cells: Sequence[str]) -> None:
+    """Refuse a notebook parameter nobody reads, of which papermill only warns; `cells` are the inputs so far (`In`)."""
+    known = {"preset", "run_dir", "overrides"}
+    injected = [cell for cell in cells if cell.startswith("# Parameters\n")]
+    given = {
+        target.id
+        for cell in injected
+        for statement in ast.parse(cell).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+    if unknown := sorted(given - known):
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; the notebook takes {', '.join(sorted(known))}")

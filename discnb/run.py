@@ -4,22 +4,19 @@ data -> cache (the teacher's hidden states) -> train -> evaluate -> export (GGUF
 stages it needs, so any of them may be called on an empty folder.
 """
 
-import ast
 import json
 import logging
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from filelock import FileLock, Timeout
 from torch.utils.tensorboard import SummaryWriter
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import TensorBoardCallback
@@ -40,6 +37,7 @@ from .presets import preset as named_preset
 from .progress import progress
 from .prompt import prompt_for
 from .quantize import QUANTIZATIONS, importance_matrix, quantize
+from .stages import Stages
 from .teacher import OnlineTeacher, Teacher
 from .train import DiscTrainer, DistilledStudent, train_language_model, training_arguments
 
@@ -85,29 +83,17 @@ def open_run(
     return Run(folder, config)
 
 
-def check_parameters(cells: Sequence[str]) -> None:
-    """Refuse a notebook parameter nobody reads, of which papermill only warns; `cells` are the inputs so far (`In`)."""
-    known = {"preset", "run_dir", "overrides"}
-    injected = [cell for cell in cells if cell.startswith("# Parameters\n")]
-    given = {
-        target.id
-        for cell in injected
-        for statement in ast.parse(cell).body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    }
-    if unknown := sorted(given - known):
-        raise ValueError(f"unknown parameter {', '.join(unknown)}; the notebook takes {', '.join(sorted(known))}")
-
-
 @dataclass
 class Run:
     """One run's folder and settings, and its stages as methods; each returns its manifest."""
 
     folder: Path
     config: RunConfig
-    _done: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)  # verified in this process
+
+    @cached_property
+    def stages(self) -> Stages:
+        """What is done of this run."""
+        return Stages(self.folder)
 
     def data(self) -> dict[str, Any]:
         """Write the samples as `data/train.parquet` and `data/eval.parquet`."""
@@ -134,7 +120,7 @@ class Run:
             whole = c.size if c.source == "mini" else sum(CARD_COUNTS.values())
             return {"available": available, "used": used, "skipped": whole - sum(available.values())}
 
-        return self._stage("data", work)
+        return self.stages.do("data", work)
 
     def cache(self) -> dict[str, Any]:
         """Run the teacher once over both splits and keep its hidden states, head and tokenizer in `teacher/`."""
@@ -189,7 +175,7 @@ class Run:
             name = self.config.teacher.model
             return {**facts, "teacher": name, "splits": self.token_reports, "speed": speed, "ranks": ranks.world()}
 
-        return self._stage("cache", work, folder="teacher", needs=[data], together=True)
+        return self.stages.do("cache", work, folder="teacher", needs=[data], together=True)
 
     def train(self) -> dict[str, Any]:
         """Distil the student into `student/`, from the newest complete checkpoint if there is one."""
@@ -261,7 +247,7 @@ class Run:
                 "ranks": ranks.world(),
             }
 
-        return self._stage(
+        return self.stages.do(
             "train", work, folder="student", needs=[cache], beside=["checkpoints", "tensorboard"], together=True
         )
 
@@ -285,7 +271,7 @@ class Run:
                 write_text(folder / f"{name}.jsonl", "".join(lines))
             return {"reports": reports}
 
-        return self._stage("eval", work, needs=[train])
+        return self.stages.do("eval", work, needs=[train])
 
     def export(self) -> dict[str, Any]:
         """Write the student as GGUF, quantise it, and compare every file with PyTorch on held-out text."""
@@ -314,7 +300,7 @@ class Run:
                     update(done, len(QUANTIZATIONS), f"{kind}  KL to PyTorch {parity.kl_to_torch:.2g} nats/token")
             return {"question": question, "gguf": files}
 
-        return self._stage("export", work, folder="gguf", needs=[train])
+        return self.stages.do("export", work, folder="gguf", needs=[train])
 
     def report(self) -> dict[str, Any]:
         """Gather `results.json` and write the model card; returns the results."""
@@ -426,7 +412,7 @@ class Run:
             raise ValueError(f"there is no split {split!r}; expected one of {', '.join(SPLITS)}")
         if limit is not None and limit < 1:
             raise ValueError(f"limit is {limit}; expected at least 1 sample, or None for all")
-        teacher = CachedTeacher(self.folder / "teacher", split, manifest=self._done.get("cache"))
+        teacher = CachedTeacher(self.folder / "teacher", split, manifest=self.stages.done.get("cache"))
         samples = self.samples(split)
         samples = samples.select(range(min(limit or len(samples), len(samples))))
         if len(samples) == 0:
@@ -434,7 +420,7 @@ class Run:
         students: dict[str, Callable[[], Teacher]] = {
             "before": lambda: OnlineTeacher(self.initial_student(), len(teacher.head), torch.float32)
         }
-        if "train" in self._done or read_manifest(self.folder / "student") is not None:
+        if "train" in self.stages.done or read_manifest(self.folder / "student") is not None:
             students["after"] = lambda: OnlineTeacher(self.student()[0], len(teacher.head), torch.float32)
         # the run's own temperature among them, so that its settings can be shown
         temperatures = sorted({*TEMPERATURES, self.config.objective.temperature})
@@ -449,68 +435,6 @@ class Run:
                 temperatures=temperatures,
                 progress=lambda done, total: update(done, total, f"{done} of {total} looks at a derivation"),
             )
-
-    def _stage(
-        self,
-        name: str,
-        work: Callable[[Path], dict[str, Any]],
-        *,
-        folder: str | None = None,
-        needs: Sequence[dict[str, Any]] = (),
-        beside: Sequence[str] = (),
-        together: bool = False,
-    ) -> dict[str, Any]:
-        """Do a stage's work in its folder unless its manifest says it is done; returns the manifest.
-
-        `needs` are the manifests of the stages it reads. What was made of other inputs is deleted, with what lies
-        `beside` the folder; what an interrupted attempt made of the same inputs is there for `work` to go on from. Of
-        several ranks all work `together`, or the first alone; it writes the manifest, and the others wait for it.
-        """
-        if name in self._done:
-            return self._done[name]
-        place, first, manifest = self.folder / (folder or name), ranks.rank() == 0, None
-        with self._lock(name) if first else nullcontext():
-            if first:
-                manifest = self._found(name, place, [needed["files"] for needed in needs], beside)
-            manifest = ranks.share(manifest)
-            if manifest is None:
-                begin = time.monotonic()
-                facts = work(place) if together or first else {}
-                if first:
-                    manifest = write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
-                    print(f"{name}: done in {manifest['seconds']:.0f} s{_in_words(facts.get('speed'))}", flush=True)
-                manifest = ranks.share(manifest)
-        assert manifest is not None
-        self._done[name] = manifest
-        return manifest
-
-    def _found(
-        self, name: str, place: Path, inputs: list[dict[str, Any]], beside: Sequence[str]
-    ) -> dict[str, Any] | None:
-        """The manifest of a finished stage, or None after its folder was made ready for the work."""
-        record = place / "inputs.json"
-        manifest = mend(place)
-        if not record.exists() or read_json(record) != inputs:
-            if place.exists() and any(place.iterdir()):
-                log.warning("%s was made of other inputs: stage %s is done again", place, name)
-            for leftover in (place, *(self.folder / other for other in beside)):
-                shutil.rmtree(leftover, ignore_errors=True)
-            manifest = None
-            write_json(record, inputs)
-        if manifest is None:
-            print(f"{name}: working in {place}", flush=True)
-        return manifest
-
-    @contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
-        """One process at a time works in a run's folder."""
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise ValueError(
-                f"another process works in {self.folder}, so stage {name} was not begun; wait for it or end it"
-            ) from None
 
     @property
     def _cache_settings(self) -> dict[str, Any]:
@@ -564,14 +488,3 @@ class Run:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_manifest(folder, steps=c.steps)
-
-
-def _in_words(speed: dict[str, Any] | None) -> str:
-    """What a stage's log says of its speed."""
-    if speed is None:
-        return ""
-    mfu = "" if speed["mfu"] is None else f", MFU {speed['mfu']:.0%}"
-    return (
-        f": {speed['tokens_per_second']:.0f} tokens/s, {speed['flops_per_second'] / 1e12:.3g} TFLOP/s{mfu}, "
-        f"{speed['padding']:.0%} padding, {speed['peak_bytes'] / 1e9:.1f} GB at most"
-    )

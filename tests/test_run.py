@@ -13,8 +13,8 @@ from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
 from discnb.checkpoint import read_manifest, sha256
-from discnb.notebook import notebook_path
-from discnb.run import check_parameters, open_run
+from discnb.notebook import check_parameters, notebook_path
+from discnb.run import open_run
 
 COMMAND = Path(sys.executable).with_name("discnb")
 SMALL = {
