@@ -20,6 +20,7 @@ lint: setup  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck --external-sources --exclude=SC1091 launch/*.sh
 
 bench: setup  ## the signal engine, a training step and the cache against their peers: half an hour, into the README
 	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[bench]'
