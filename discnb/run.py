@@ -370,8 +370,9 @@ class Run:
         """The teacher itself, which only the cache and a pruned student need."""
         c = self.config.teacher
         source = str(self.folder / "teacher" / "model") if self._own_teacher else c.model
-        dtype = getattr(torch, c.dtype)
-        return models.load_model(source, revision=c.revision, dtype=dtype, device=ranks.device())
+        # a rank has one GPU; a process alone has all of them
+        device = "auto" if ranks.world() == 1 and torch.cuda.device_count() > 1 else str(ranks.device())
+        return models.load_model(source, revision=c.revision, dtype=getattr(torch, c.dtype), device=device)
 
     def initial_student(self) -> PreTrainedModel:
         """The student before training in float32, the same at every call."""
@@ -391,7 +392,7 @@ class Run:
 
     def student(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The distilled student and its tokenizer."""
-        return models.load_model(str(self.folder / "student"), device=ranks.device())
+        return models.load_model(str(self.folder / "student"), device=str(ranks.device()))
 
     def gguf_file(self, kind: str) -> Path:
         """Where the GGUF file of a quantisation lies."""

@@ -203,3 +203,11 @@ def test_a_shrunken_model_is_its_family_with_all_rows():
     assert head_weight(model).shape == (151_936, 64)
     again = shrunken("Qwen/Qwen3-30B-A3B-Instruct-2507", tokenizer, seed=0)
     assert torch.equal(head_weight(model), head_weight(again))
+
+
+def test_a_model_is_the_same_wherever_it_is_spread(tmp_path):
+    tokenizer = scratch_tokenizer(["two and two are four"], 300)
+    scratch_student(tokenizer, seed=0).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (one, _), (spread, _) = (load_model(str(tmp_path), device=device) for device in ("cpu", "auto"))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), spread.parameters(), strict=True))
