@@ -228,7 +228,7 @@ class CachedTeacher:
         facts = manifest or read_manifest(folder)
         if facts is None:
             raise ValueError(f"{folder} holds no complete teacher cache; `discnb cache` writes one")
-        if "key" not in facts:
+        if "batch_size" not in facts.get("key", {}):
             raise ValueError(
                 f"the teacher cache in {folder} is of a form no longer read; delete it, `discnb cache` writes it"
             )

@@ -72,7 +72,9 @@ def open_run(
     if preset is None and saved is not None:
         config = override(config, settings(saved))
     config = override(config, overrides or {})
-    if saved is not None and (differing := changed(config.to_dict(), saved)):
+    # a setting that the run is older than had its preset's value
+    was = override(named_preset(saved["preset"]), settings(saved)).to_dict() if saved is not None else None
+    if was is not None and (differing := changed(config.to_dict(), was)):
         lines = (f"{name} = {new!r} (the run has {old!r})" for name, (new, old) in differing.items())
         raise ValueError(
             f"{folder} was made with other settings; choose another --run-dir for\n  " + "\n  ".join(lines)
