@@ -66,7 +66,7 @@ def token_divergence(
     student_hidden: Float[Tensor, "N H"],
     student_head: Float[Tensor, "V H"],
     teacher_hidden: Float[Tensor, "N G"],
-    teacher_head: Float[Tensor, "V G"],
+    teacher_head: Float[Tensor, "U G"],
     *,
     kind: str,
     temperature: float | Float[Tensor, " N"] = 2.0,

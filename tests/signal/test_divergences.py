@@ -88,8 +88,8 @@ def test_forward_is_the_engines_kl_and_skew_of_none_too():
 
 def test_bounded_divergences_keep_their_bounds():
     h, W, g, U, _ = random_pair(50)
-    assert token_divergence(h * 9, W, g * 9, U, kind="jsd", temperature=0.5).max() <= math.log(2)
-    assert token_divergence(h * 9, W, g * 9, U, kind="hellinger", temperature=0.5).max() <= 1
+    assert token_divergence(h * 9, W, g * 9, U, kind="jsd", temperature=0.5).max() <= math.log(2) + 1e-12
+    assert token_divergence(h * 9, W, g * 9, U, kind="hellinger", temperature=0.5).max() <= 1 + 1e-12
 
 
 @pytest.mark.parametrize("kind", DIVERGENCES)
@@ -129,7 +129,7 @@ def test_low_precision_inputs_are_projected_in_float32_even_under_autocast():
 
 
 def test_the_teachers_cross_entropy_is_the_reference():
-    h, W, g, U, labels = random_pair(23)
+    *_, g, U, labels = random_pair(23)
     labels[3] = -100
     _, want, _ = reference.token_signals((g @ U.T).numpy(), (g @ U.T).numpy(), labels.numpy(), 2.0)
     got = token_cross_entropy(g.requires_grad_(), U, labels)
