@@ -12,9 +12,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .selection import SELECTIONS, Evidence, SequenceSignals, inverse_difficulty_temperature
-from .signal import Average, gap_energy, pivots, singular_tokens, smooth_hidden, token_signals, window_average
+from .signal import (
+    DIVERGENCES,
+    Average,
+    gap_energy,
+    pivots,
+    singular_tokens,
+    smooth_hidden,
+    token_cross_entropy,
+    token_divergence,
+    token_signals,
+    window_average,
+)
 from .signal.discrepancy import ALIGNMENTS
-from .signal.divergences import DIVERGENCES, token_cross_entropy, token_divergence
 from .signal.sequences import sequence_mean
 
 NORMALISATIONS = ("none", "mass")
@@ -153,7 +163,7 @@ class DiscObjective:
 
         Smoothing averages logits that are there: it costs no matrix product, so a sequence takes four of them forward
         and backward. Where no logits are kept it takes six, and the singular tokens' windows are projected once more.
-        `head_gradient` as in `token_signals`.
+        `head_gradient` as in `token_signals`. Another divergence or token temperatures take four to eight more.
         """
         where = mask.nonzero()[:, 0]
 
