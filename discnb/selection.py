@@ -85,7 +85,7 @@ def inverse_difficulty_temperature(
     """AdaKD's temperature of each token, τ·exp(−spread·tanh(ln(s / median s))): low where the token is difficult.
 
     s is the difficulty, its median taken over the `fraction` most difficult tokens. Source: Xie et al. 2025,
-    "LLM-Oriented Token-Adaptive Knowledge Distillation", inverse difficulty temperature scaling; their code weights each
+    "LLM-Oriented Token-Adaptive Knowledge Distillation", inverse difficulty temperature scaling; their code weights a
     token by its own τ² and defaults to spreads of 0.3 to 0.6. Of an even number of tokens the lower middle one is the
     median.
     """
