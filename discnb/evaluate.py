@@ -57,7 +57,7 @@ def evaluate_split(
     batch_size: int = 8,
 ) -> tuple[SplitReport, list[dict[str, float]]]:
     """The split's report, and a record of sums per sample. Nothing is smoothed: the figures are the models' own."""
-    objective = replace(objective, smoothing_window=1)
+    objective = replace(objective, smoothing_window=1, selection="pivots", divergence="forward", temperature_spread=0.0)
     records: list[dict[str, float]] = []
     for first in range(0, len(split), batch_size):
         rows = [split[i] for i in range(first, min(first + batch_size, len(split)))]

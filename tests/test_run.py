@@ -285,6 +285,16 @@ def test_a_run_reopened_without_a_preset_keeps_its_settings(tmp_path):
         open_run("tiny", tmp_path / "run")
 
 
+def test_a_run_older_than_a_setting_had_its_presets_value(tmp_path):
+    config = open_run("tiny", tmp_path / "run").config
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    del saved["train"]["parallel"], saved["objective"]["selection"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
+    assert open_run(None, tmp_path / "run").config == open_run("tiny", tmp_path / "run").config == config
+    with pytest.raises(ValueError, match=r"train\.parallel = 'fsdp' \(the run has 'ddp'\)"):
+        open_run("tiny", tmp_path / "run", {"train.parallel": "fsdp"})
+
+
 def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
     parameters = {"presset": "tiny", "run_dir": str(tmp_path / "run")}
     with pytest.raises(PapermillExecutionError, match="unknown parameter presset"):
