@@ -345,10 +345,10 @@ def _teacher_changes(ask: _Ask) -> Iterator[tuple[str, _Ask]]:
     if ask.config.teacher.dtype != "bfloat16":
         yield "teacher.dtype=bfloat16", ask.set(teacher__dtype="bfloat16")
     for name in _bigger(ask):
-        yield f"a {name}", ask.on(name)
+        yield f"one {name}", ask.on(name)
     if ask.config.teacher.dtype != "bfloat16":
         for name in _bigger(ask):
-            yield f"teacher.dtype=bfloat16 on a {name}", ask.set(teacher__dtype="bfloat16").on(name)
+            yield f"teacher.dtype=bfloat16 on one {name}", ask.set(teacher__dtype="bfloat16").on(name)
 
 
 def _student_changes(ask: _Ask) -> Iterator[tuple[str, _Ask]]:
@@ -375,7 +375,7 @@ def _student_changes(ask: _Ask) -> Iterator[tuple[str, _Ask]]:
                 replace(base.set(train__parallel="fsdp"), gpus=ranks),
             )
     for name in _bigger(ask):
-        yield f"a {name}", ask.on(name)
+        yield f"one {name}", ask.on(name)
 
 
 def _export_stage(shape: Shape) -> Stage:

@@ -43,7 +43,7 @@ def test_stage_two_fits_48_gb_and_stage_one_80(card):
     assert cache.fits and train.fits
     held = plan(stem_proof_1_7b(), gpu="L40S")
     assert held.stage("train").fits
-    assert held.stage("cache").advice == "a H100-80"
+    assert held.stage("cache").advice == "one H100-80"
 
 
 def test_the_card_s_own_batch_fits_48_gb_too():

@@ -81,9 +81,9 @@ def fewest(answer: Any) -> str | None:
 @exercise("pivots-chance", "What share of defined positions is marked at 2 sigma when the KL is i.i.d. exponential?")
 def chance(answer: Any) -> str | None:
     # the difference of two exponentials is Laplace, so D is exponential: mean 1, deviation 1, threshold 3
-    if math.isclose(float(answer), math.exp(-3), abs_tol=0.004):
+    if math.isclose(float(answer), math.exp(-3), rel_tol=1e-3):
         return None
-    return "draw 1,000 sequences of 500 with torch.distributions.Exponential(1.0) and take the mean of `pivots`"
+    return "D is exponential too, so its deviation is its mean: how likely is it to exceed the mean by two of them?"
 
 
 @exercise("smoothing-edges", "Hidden states 0, 3, 6, 9, all singular, centred window of 3: what are they smoothed?")

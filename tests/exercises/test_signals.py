@@ -25,7 +25,7 @@ ANSWERS = {
     ),
     "kl-hot": (0.125, [0.25, 0.5, 0.0]),
     "pivots-fewest": (6, [3, 5, 7]),
-    "pivots-chance": (math.exp(-3), [0.2, 0.0228]),
+    "pivots-chance": (math.exp(-3), [0.2, 0.0228, 0.05]),
     "smoothing-edges": ([1.5, 3, 6, 7.5], [[1, 3, 6, 5], [0, 1.5, 3, 6], [0, 3, 6, 9], [1.5, 3]]),
     "smoothing-reads": (3, [7, 6, 0]),
     "smoothing-probabilities": ([[9, 0], [0, 1]], [[[0, 1], [0, 1]], [[4, 0], [0, 4]], [1, 2]]),
