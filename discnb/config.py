@@ -20,7 +20,7 @@ SHRUNKEN = "shrunken:"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     source: str = "mini"
-    """`mini` (the built-in corpus), `hub` (the ten published sets), a folder with copies of those, or `stream`, a colon,
+    """`mini` (the built-in corpus), `hub` (the ten published sets), a folder with copies of those, or `stream`, a colon
     and a folder of data files or a hub dataset of any size."""
     size: int = 640
     """Samples of the built-in corpus; the other sources have their own number."""
