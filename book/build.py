@@ -68,12 +68,6 @@ def configuration(inputs):
     return config
 
 
-def pages():
-    """Every page of `_toc.yml`, without suffix."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
-
-
 def main():
     inputs = inputs_hash()
     prepare_run(inputs)
@@ -87,11 +81,12 @@ def main():
         command = [program, "build", ROOT, "--builder", builder, "--config", config, "-W", "-n", "--keep-going"]
         if code := subprocess.run(command, cwd=ROOT).returncode:
             raise SystemExit(f"the book is not built: {builder} ended with exit code {code}")
+    pages = notebooks.pages(ROOT)
     # a failing cell or a missing page may leave exit code 0
-    if missing := [page for page in pages() if not (BUILD / "html" / f"{page}.html").exists()]:
+    if missing := [page for page in pages if not (BUILD / "html" / f"{page}.html").exists()]:
         raise SystemExit(f"the book is not built: missing pages {missing}")
-    pdf.write(BUILD / "singlehtml", pages()[0], BUILD / "html" / PDF)
-    print(f"the book is in {BUILD / 'html' / pages()[0]}.html, for print in {BUILD / 'html' / PDF}")
+    pdf.write(BUILD / "singlehtml", pages[0], BUILD / "html" / PDF)
+    print(f"the book is in {BUILD / 'html' / pages[0]}.html, for print in {BUILD / 'html' / PDF}")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,12 @@ def address(root):
     return yaml.safe_load((root / "_config.yml").read_text())["repository"]["url"]
 
 
+def pages(root):
+    """Every page of `_toc.yml`, without suffix."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+
+
 def name_of(page):
     """The name of a chapter's notebook; None for a page that is not a chapter."""
     stem = page.rpartition("/")[2]
@@ -123,11 +129,9 @@ def notebook(root, page):
 
 def notebooks(root):
     """The text of every notebook by its path."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text())
-    pages = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
     return {
         root / "notebooks" / f"{name_of(page)}.ipynb": nbformat.writes(notebook(root, page)) + "\n"
-        for page in pages
+        for page in pages(root)
         if name_of(page)
     }
 

@@ -10,10 +10,11 @@ from jupyter_cache import get_cache
 from playwright.sync_api import expect
 
 import build
+import notebooks
 from disc_book import PDF
 
 HTML = build.BUILD / "html"
-PAGES = build.pages()
+PAGES = notebooks.pages(build.ROOT)
 CHAPTERS = [page for page in PAGES if page.partition("/")[2][:2].isdigit()]
 
 

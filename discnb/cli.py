@@ -214,12 +214,7 @@ def _changes(settings: list[str] | None) -> dict[str, Any]:
 
 
 def _open(preset: str | None, run_dir: Path | None, settings: list[str] | None, dry: bool = False) -> "Run":
-    changes: dict[str, Any] = {}
-    for setting in settings or []:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set {setting!r}; expected name=value, e.g. train.learning_rate=1e-4")
-        changes[name.strip()] = value.strip()
+    changes = _changes(settings)
     if dry:
         from . import presets
 

@@ -246,13 +246,13 @@ def forward_flops(shape: Shape, length: int) -> dict[str, float]:
     }
 
 
-def engine_flops(student: Shape, teacher: Shape, *, kept: bool) -> float:
-    """FLOPs of one token's signals and their gradient: both heads forward, the student's twice back; float32.
+def engine_flops(student_head: int, teacher_head: int, *, kept: bool) -> float:
+    """FLOPs of one token's signals and their gradient, of the heads' sizes: both forward, the student's twice back.
 
-    Where logits are not kept both are projected again. Element-wise work is not counted.
+    In float32. Where logits are not kept both are projected again. Element-wise work is not counted.
     """
-    both = 2.0 * (student.head + teacher.head)
-    return both + 4.0 * student.head + (0.0 if kept else both)
+    both = 2.0 * (student_head + teacher_head)
+    return both + 4.0 * student_head + (0.0 if kept else both)
 
 
 def measured_peak(work: Callable[[], Any]) -> int:

@@ -265,7 +265,7 @@ def _train_stage(ask: _Ask, tokens: int) -> Stage:
     model = {name: passes * count * seen for name, count in forward_flops(shape, round(ask.mean)).items()}
     signals = _student_moments(ask)["signals"]
     kept = signals["kept logits"] == 2 * FLOAT * ask.config.data.max_length * shape.vocabulary
-    engine = seen * engine_flops(shape, ask.teacher, kept=kept)
+    engine = seen * engine_flops(shape.head, ask.teacher.head, kept=kept)
     used, speed = _ranks(ask), ask.device.bf16 if train.bf16 else ask.device.float32
     seconds = sum(model.values()) / (speed * ask.mfu) + engine / (ask.device.float32 * ask.mfu)
     checkpoint = 3 * FLOAT * shape.parameters

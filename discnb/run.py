@@ -32,7 +32,7 @@ from .data.domains import CARD_COUNTS
 from .data.stream import write_stream
 from .evaluate import evaluate_split
 from .explore.record import TEMPERATURES, TokenRecord, token_records
-from .footprint import forward_flops, shape_of
+from .footprint import engine_flops, forward_flops, shape_of
 from .presets import preset as named_preset
 from .progress import progress
 from .prompt import prompt_for
@@ -68,13 +68,10 @@ def open_run(
         raise ValueError(f"{folder} holds files but no config.json, so it is not a run; choose an empty folder")
     if must_exist and saved is None:
         raise ValueError(f"there is no run in {folder}; `discnb run` makes one")
-    config = named_preset(preset or (saved["preset"] if saved else "mini"))
-    if preset is None and saved is not None:
-        config = override(config, settings(saved))
-    config = override(config, overrides or {})
     # a setting that the run is older than had its preset's value
-    was = override(named_preset(saved["preset"]), settings(saved)).to_dict() if saved is not None else None
-    if was is not None and (differing := changed(config.to_dict(), was)):
+    was = None if saved is None else override(named_preset(saved["preset"]), settings(saved))
+    config = override(was if was and preset is None else named_preset(preset or "mini"), overrides or {})
+    if was and (differing := changed(config.to_dict(), was.to_dict())):
         lines = (f"{name} = {new!r} (the run has {old!r})" for name, (new, old) in differing.items())
         raise ValueError(
             f"{folder} was made with other settings; choose another --run-dir for\n  " + "\n  ".join(lines)
@@ -190,7 +187,7 @@ class Run:
             gguf.check_exportable(initial.config, self.tokenizer)  # now, not after the training
             if c.activation_checkpointing:
                 initial.activation_checkpointing_enable()
-            shape, head = shape_of(initial), 2.0 * teacher.head.numel()
+            shape = shape_of(initial)  # before it is shared out
             student = DistilledStudent(initial, self.config.objective, teacher.head).train()
             arguments = training_arguments(
                 self.folder / "checkpoints",
@@ -234,9 +231,10 @@ class Run:
                 if ranks.rank() == 0:
                     trainer.add_callback(TensorBoardCallback(SummaryWriter(str(self.folder / "tensorboard"))))
                 trainer.train()
-            # what the model itself asks for: forward and twice as much backward, and both heads; not what is done again
+            # what the method itself asks for: forward, twice as much backward, the signals; not what is done again
             length = self.token_reports["train"]["tokens"] / self.token_reports["train"]["samples"]
-            work_per_token = 3 * sum(forward_flops(shape, round(length)).values()) + 6.0 * shape.head + head
+            work_per_token = 3 * sum(forward_flops(shape, round(length)).values())
+            work_per_token += engine_flops(shape.head, teacher.head.numel(), kept=True)
             speed = trainer.speed(work_per_token)
             trainer.save_student(folder)
             if ranks.rank() == 0:

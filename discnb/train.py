@@ -181,7 +181,7 @@ class DiscTrainer(Trainer):
             return None, False
         return resume, done >= TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME)).max_steps
 
-    def speed(self, flops_per_token: float = 0.0) -> dict[str, float | None]:
+    def speed(self, flops_per_token: float) -> dict[str, float | None]:
         """Since this process began to train: `ranks.speed` and the share of padding. All ranks must call it."""
         tokens, padded = (sum(counts) for counts in zip(*ranks.gather((self._tokens, self._padded)), strict=True))
         found = ranks.speed(tokens, time.monotonic() - self._clock, flops_per_token, bf16=self.args.bf16)
@@ -260,7 +260,8 @@ class DiscTrainer(Trainer):
         if self._terms and "loss" in logs:
             mine = [(sequences, [term.item() for term in terms]) for sequences, terms in self._terms]
             self._terms.clear()
-            every = [share for of_rank in ranks.gather(mine) for share in of_rank]
+            shares, tokens = zip(*ranks.gather((mine, self._tokens)), strict=True)
+            every = [share for of_rank in shares for share in of_rank]
             total = sum(sequences for sequences, _ in every)
             means = {
                 name: math.fsum(sequences * terms[i] for sequences, terms in every) / total
@@ -273,7 +274,7 @@ class DiscTrainer(Trainer):
                 **{k: v for k, v in logs.items() if k not in means},
             }
             row = {"step": step, **logs}
-            speed = self.speed()["tokens_per_second"] or 0.0
+            speed = sum(tokens) / max(time.monotonic() - self._clock, 1e-9)
             if self.is_world_process_zero():
                 with self.metrics_path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")

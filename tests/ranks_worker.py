@@ -43,12 +43,11 @@ class OneByOne:
         pass
 
 
-def train(folder, *, samples=9, batch=4, accumulation=1, sharded=False, stop_after=None, bf16=False):
+def train(folder, *, samples=9, batch=4, accumulation=1, sharded=False, stop_after=None):
     ranks.join()
     tokenizer, tokens = corpus(samples)
     teacher = OneByOne(scratch_teacher(tokenizer, seed=0))
-    student = scratch_student(tokenizer, seed=1)
-    student = student if bf16 else student.double()
+    student = scratch_student(tokenizer, seed=1).double()
     model = DistilledStudent(student, DiscObjective(), teacher.head.to(student.dtype)).train()
     arguments = training_arguments(
         folder / "checkpoints",
@@ -60,7 +59,6 @@ def train(folder, *, samples=9, batch=4, accumulation=1, sharded=False, stop_aft
         max_grad_norm=MAX_NORM,
         save_steps=2,
         seed=3,
-        bf16=bf16,
     )
 
     def stop(row, steps):
@@ -81,7 +79,6 @@ def train(folder, *, samples=9, batch=4, accumulation=1, sharded=False, stop_aft
     state = whole(model.student.state_dict())
     if ranks.rank() == 0:
         save_file({name: tensor.clone() for name, tensor in state.items()}, folder / "trained.safetensors")
-        (folder / "speed.json").write_text(json.dumps(trainer.speed() if ranks.world() == 1 else {}))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import notebooks
 import reference
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = [ROOT / f"{page}.md" for page in build.pages() if notebooks.name_of(page)]
+CHAPTERS = [ROOT / f"{page}.md" for page in notebooks.pages(ROOT) if notebooks.name_of(page)]
 TAUGHT = {"trainer_in", "pull_the_plug"}  # the functions that chapters explain
 
 
@@ -41,7 +41,7 @@ def test_the_reference_pages_are_what_the_code_says():
 def test_every_chapter_file_is_in_the_table_of_contents():
     assert {str(path.relative_to(ROOT).with_suffix("")) for path in (ROOT / "book").glob("*.md")} - {
         "book/README"
-    } == set(build.pages())
+    } == set(notebooks.pages(ROOT))
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -65,6 +65,17 @@ def write(folder, corpus, splits, key, **settings):
     write_manifest(folder, **cache_facts(folder))
 
 
+def begin(folder, corpus, splits, key):
+    """Write until the last shard is nearly there, and be interrupted."""
+
+    def stop(done, total):
+        if done > 0.9 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(folder, corpus[2], splits, key, progress=stop)
+
+
 def online_states(corpus, sample):
     ids = torch.tensor([corpus[1][sample]["input_ids"]])
     return corpus[2].hidden(torch.tensor([sample]), ids, torch.ones_like(ids))[0]
@@ -123,12 +134,7 @@ def test_what_several_ranks_write_at_once_is_what_one_writes(corpus, splits, key
 
 
 def test_what_one_rank_began_two_may_end(corpus, splits, key, cache, tmp_path):
-    def stop(done, total):
-        if done > 0.9 * total:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_cache(tmp_path, corpus[2], splits, key, progress=stop)
+    begin(tmp_path, corpus, splits, key)
     begun = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("train-*")}
     for rank in (1, 0):
         write_cache(tmp_path, corpus[2], splits, key, rank=rank, world=2)
@@ -148,12 +154,7 @@ def test_a_cache_is_not_complete_before_every_rank_is(corpus, splits, key, tmp_p
 
 
 def test_an_interrupted_writing_goes_on_at_the_next_shard_with_the_same_bytes(corpus, splits, key, cache, tmp_path):
-    def stop(done, total):
-        if done > 0.9 * total:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_cache(tmp_path, corpus[2], splits, key, progress=stop)
+    begin(tmp_path, corpus, splits, key)
     assert {p.name for p in tmp_path.iterdir()} == {
         "head.safetensors", "rank-0.json", "train-00000.safetensors",
     }  # fmt: skip

@@ -14,17 +14,21 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).parent.parent
 
 
-def launch(folder, world, expect=0, **settings):
-    folder.mkdir(exist_ok=True)
+def start(world, *module):
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)] if world > 1 else []
-    done = subprocess.run(
-        [sys.executable, *torchrun, "-m", "tests.ranks_worker", str(folder), json.dumps(settings)],
+    return subprocess.run(
+        [sys.executable, *torchrun, "-m", *module],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def launch(folder, world, expect=0, **settings):
+    folder.mkdir(exist_ok=True)
+    done = start(world, "tests.ranks_worker", str(folder), json.dumps(settings))
     assert (done.returncode == 0) == (expect == 0), done.stderr[-3000:]
     return folder
 
@@ -85,16 +89,8 @@ SMALL = {
 
 
 def discnb(command, folder, world):
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)] if world > 1 else []
     settings = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
-    return subprocess.run(
-        [sys.executable, *torchrun, "-m", "discnb", command, "--preset", "tiny", "--run-dir", str(folder), *settings],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return start(world, "discnb", command, "--preset", "tiny", "--run-dir", str(folder), *settings)
 
 
 def test_two_ranks_go_through_the_stages_and_one_ends_the_run(tmp_path):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .head import _memory_for_logits, _Tiles
+from .head import Tiles, memory_for_logits, pick_label, require_one_vocabulary
 
 Terms = tuple[Tensor, Tensor]
 
@@ -87,13 +87,9 @@ def token_divergence(
     temperatures = torch.as_tensor(temperature, device=student_hidden.device).detach().expand(len(student_hidden))
     if not (temperatures > 0).all():
         raise ValueError("a temperature is not > 0; expected every one to be")
-    if student_head.shape[0] != teacher_head.shape[0]:
-        raise ValueError(
-            f"the student's head has {student_head.shape[0]} rows and the teacher's {teacher_head.shape[0]}; "
-            "slice both to the shared vocabulary first (discnb.models.shared_vocabulary)"
-        )
+    require_one_vocabulary(student_head, teacher_head)
     if memory is None:
-        memory = _memory_for_logits(student_hidden.device)
+        memory = memory_for_logits(student_hidden.device)
     with torch.autocast(student_hidden.device.type, enabled=False):
         return _Divergence.apply(
             student_hidden,
@@ -115,14 +111,12 @@ def token_cross_entropy(
 ) -> Float[Tensor, " N"]:
     """Cross-entropy of each token in nats under one model, 0 for a negative label; no gradient. One pass over tiles."""
     with torch.autocast(hidden.device.type, enabled=False):
-        tiles = _Tiles(hidden, head, hidden, head, tile)
+        tiles = Tiles(hidden, head, hidden, head, tile)
         log_z, label_logit = tiles.new(len(hidden)).fill_(-torch.inf), tiles.new(len(hidden)).zero_()
         for columns in tiles:
             s, _ = tiles.project(columns, teacher=False)
             log_z = torch.logaddexp(log_z, s.logsumexp(1))
-            inside = (labels >= columns.start) & (labels < columns.stop)
-            at = torch.where(inside, labels - columns.start, 0)
-            label_logit = torch.where(inside, s.gather(1, at[:, None])[:, 0], label_logit)
+            label_logit = pick_label(label_logit, s, labels, columns)
         return torch.where(labels >= 0, log_z - label_logit, 0.0)
 
 
@@ -141,7 +135,7 @@ class _Divergence(torch.autograd.Function):
         tile: int | None,
         head_gradient: Tensor | None,
     ) -> Tensor:
-        tiles = _Tiles(hidden, head, teacher_hidden, teacher_head, tile)
+        tiles = Tiles(hidden, head, teacher_hidden, teacher_head, tile)
         temperature = temperature.to(tiles.dtype)
         kept: list[tuple[Tensor, Tensor]] = []
         log_z, t_log_z = (tiles.new(len(hidden)).fill_(-torch.inf) for _ in range(2))
@@ -166,7 +160,7 @@ class _Divergence(torch.autograd.Function):
         hidden, head, teacher_hidden, teacher_head, temperature, log_z, t_log_z, pull_sum = ctx.saved_tensors
         want_hidden, want_head = ctx.needs_input_grad[:2]
         with torch.autocast(hidden.device.type, enabled=False):
-            tiles = _Tiles(hidden, head, teacher_hidden, teacher_head, ctx.width)
+            tiles = Tiles(hidden, head, teacher_hidden, teacher_head, ctx.width)
             d_hidden = torch.zeros_like(tiles.hidden) if want_hidden else None
             d_head = ctx.head_gradient
             if d_head is None and want_head:
@@ -187,7 +181,7 @@ class _Divergence(torch.autograd.Function):
         )
 
 
-def _scaled(tiles: _Tiles, temperature: Tensor, kept: list) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def _scaled(tiles: Tiles, temperature: Tensor, kept: list) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Columns, and the student's and the teacher's logits over the temperature on them, [N, tile]; kept ones first."""
     for number, columns in enumerate(tiles):
         if number < len(kept):

@@ -69,14 +69,10 @@ def token_signals(
         raise ValueError(f"temperature is {temperature}; expected a number > 0")
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}; expected at least 1 vocabulary entry")
-    if student_head.shape[0] != teacher_head.shape[0]:
-        raise ValueError(
-            f"the student's head has {student_head.shape[0]} rows and the teacher's {teacher_head.shape[0]}; "
-            "slice both to the shared vocabulary first (discnb.models.shared_vocabulary)"
-        )
+    require_one_vocabulary(student_head, teacher_head)
     needs_gradient = torch.is_grad_enabled() and (student_hidden.requires_grad or student_head.requires_grad)
     if memory is None:
-        memory = _memory_for_logits(student_hidden.device)
+        memory = memory_for_logits(student_hidden.device)
     with torch.autocast(student_hidden.device.type, enabled=False):
         signals = _Signals.apply(
             student_hidden,
@@ -100,7 +96,26 @@ def with_bias(
     return F.pad(hidden, (0, 1), value=1.0), torch.cat([head, bias[:, None]], dim=1)
 
 
-def _memory_for_logits(device: torch.device) -> int:
+def require_one_vocabulary(student_head: Float[Tensor, "V H"], teacher_head: Float[Tensor, "U G"]) -> None:
+    """A ValueError where the heads have not the same rows."""
+    if student_head.shape[0] != teacher_head.shape[0]:
+        raise ValueError(
+            f"the student's head has {student_head.shape[0]} rows and the teacher's {teacher_head.shape[0]}; "
+            "slice both to the shared vocabulary first (discnb.models.shared_vocabulary)"
+        )
+
+
+def pick_label(
+    found: Float[Tensor, " N"], s: Float[Tensor, "N tile"], labels: Int[Tensor, " N"], columns: slice
+) -> Float[Tensor, " N"]:
+    """The labels' logits so far: from this tile where the label is in it, else what was `found` before."""
+    inside = (labels >= columns.start) & (labels < columns.stop)
+    at = torch.where(inside, labels - columns.start, 0)
+    return torch.where(inside, s.gather(1, at[:, None])[:, 0], found)
+
+
+def memory_for_logits(device: torch.device) -> int:
+    """Bytes of logits that may be kept for backward where the caller does not say."""
     return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else KEPT_BYTES
 
 
@@ -121,16 +136,14 @@ class _Signals(torch.autograd.Function):
         head_gradient: Tensor | None,
         average: Callable[[Tensor], Average] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tiles, kept = _Tiles(hidden, head, teacher_hidden, teacher_head, tile), []
+        tiles, kept = Tiles(hidden, head, teacher_hidden, teacher_head, tile), []
         sums, label_logit = _Sums(tiles, len(hidden), temperature), tiles.new(len(hidden)).zero_()
         for columns in tiles:
             s, t = tiles.project(columns)
             memory -= s.nbytes + t.nbytes
             if memory >= 0:
                 kept.append((s, t))
-            inside = (labels >= columns.start) & (labels < columns.stop)
-            at = torch.where(inside, labels - columns.start, 0)
-            label_logit = torch.where(inside, s.gather(1, at[:, None])[:, 0], label_logit)
+            label_logit = pick_label(label_logit, s, labels, columns)
             sums.fold(s, t)
         sums.close()
         entropy, kl = sums.log_z1 - sums.mean, sums.kl
@@ -168,7 +181,7 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of the student's hidden states [N, H] and head [V, H]."""
     hidden, head, teacher_hidden, teacher_head, labels = ctx.saved_tensors
-    tiles, sums, again = _Tiles(hidden, head, teacher_hidden, teacher_head, ctx.width), ctx.sums, ctx.again
+    tiles, sums, again = Tiles(hidden, head, teacher_hidden, teacher_head, ctx.width), ctx.sums, ctx.again
     want_hidden, want_head = ctx.needs_input_grad[:2]
     d_hidden = torch.zeros_like(tiles.hidden) if want_hidden else None  # summed over tiles
     d_head = ctx.head_gradient
@@ -222,7 +235,7 @@ def _mean_of(logits: Tensor, weights: Tensor) -> Tensor:
 class _Sums:
     """The running sums of rows [N] of logits, over the tiles folded in so far."""
 
-    def __init__(self, tiles: "_Tiles", N: int, temperature: float) -> None:
+    def __init__(self, tiles: "Tiles", N: int, temperature: float) -> None:
         self.temperature = temperature
         # Of the student: greatest logit so far, Σ e^(s−top), Σ e^(s−top)(s−top), Σ e^((s−top)/τ). Of the teacher:
         # greatest logit, Σ e^((t−top)/τ), Σ e^((t−top)/τ)((t−top) − (s−top)). All relative to the top so far.
@@ -265,7 +278,7 @@ class _Sums:
         return d_s.mul_((d_kl / self.temperature)[:, None])
 
 
-class _Tiles:
+class Tiles:
     """The vocabulary cut into slices, and the two models' logits on one of them, in at least float32."""
 
     def __init__(
