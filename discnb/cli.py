@@ -99,6 +99,50 @@ def export(preset: Preset = None, run_dir: RunDir = None, settings: Settings = N
 
 
 @app.command()
+def grade(preset: Preset = None, run_dir: RunDir = None, settings: Settings = None) -> None:
+    """Have teacher, student and every GGUF file answer held-out problems, and grade the answers."""
+    _show_grades(_open(preset, run_dir, settings).grade()["grades"])
+
+
+@app.command()
+def ablate(
+    study: Annotated[str, typer.Argument(help="Which study: tiny or mini.")] = "tiny",
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Its folder; runs/ablation-STUDY if not given.", show_default=False)
+    ] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Only these arms, with commas; the study's own if not given.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Only these seeds, with commas, e.g. 1,2,3.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Cells at a time, a core each.")] = 2,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run two cells anew and compare them with the committed summary.")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="The summary to check; the committed one if not given.", show_default=False)
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Train every arm with every seed over one teacher, and say what differs from uniform distillation and how surely."""
+    from . import ablate as study_of
+    from .results import committed
+
+    names = arms.split(",") if arms else None
+    numbers = [int(seed) for seed in seeds.split(",")] if seeds else None
+    if check:
+        summary = read_json(against) if against else committed(f"ablation/{study}.json")
+        rows = study_of.check(study, summary, run_dir, arms=names, seeds=numbers, overrides=_changes(settings))
+        _show_check(rows)
+        return
+    summary = study_of.ablate(
+        study, run_dir, arms=names, seeds=numbers, workers=workers, overrides=_changes(settings)
+    )
+    _show_ablation(summary)
+
+
+@app.command()
 def plan(
     preset: Annotated[str, typer.Option(help="The settings to plan, as for `discnb run`.")] = "stem_proof_1_7b",
     gpu: Annotated[
@@ -232,6 +276,7 @@ def _show_results(opened: "Run") -> None:
     results = read_json(opened.folder / "results.json")
     _show_evaluation(results["eval"])
     _show_files(results["gguf"])
+    _show_grades(results["grades"])
     console.print("[bold]A derivation by the Q4_K_M file[/]\n")
     print(f"Problem: {results['question']}\n\n{results['gguf']['Q4_K_M']['generation'].strip()}\n")
     seconds = results["seconds"]
@@ -248,6 +293,7 @@ def _show_evaluation(reports: dict[str, dict[str, float]]) -> None:
         "ce": "cross-entropy",
         "perplexity": "perplexity (no unit)",
         "energy": "gap energy (nats²)",
+        "ece": "calibration error",
     }
     for name, label in labels.items():
         table.add_row(label, *(f"{report[name]:.4g}" for report in reports.values()))
@@ -265,6 +311,56 @@ def _show_files(files: dict[str, dict[str, Any]]) -> None:
             f"{facts['tokens_per_second']:.0f}",
         )
     console.print(table)
+
+
+def _show_grades(grades: dict[str, dict[str, Any]]) -> None:
+    splits = {"eval": "known kinds", "novel": "new kinds"}
+    shown = [name for name in splits if any(name in reports for reports in grades.values())]
+    table = Table("right answers", *(splits[name] for name in shown), "with an answer", title="Held-out problems")
+    for name, reports in grades.items():
+        right = (f"{reports[split]['correct']} of {reports[split]['problems']}" for split in shown)
+        answered, problems = (sum(reports[split][what] for split in shown) for what in ("answered", "problems"))
+        table.add_row(name, *right, f"{answered} of {problems}")
+    console.print(table)
+
+
+def _show_ablation(summary: dict[str, Any]) -> None:
+    for metric in ("kl", "accuracy"):
+        table = Table("arm", "mean", "95 %", f"less {summary['baseline']}", "95 %", "p", "Holm", "verdict")
+        table.title = summary["metrics"][metric]
+        for arm, figures in summary["arms"].items():
+            table.add_row(arm, *_comparison(figures[metric], metric))
+        console.print(table)
+
+
+def _comparison(figure: dict[str, Any], metric: str) -> list[str]:
+    """The cells of an arm's row for one metric."""
+    from .compare import verdict
+
+    def interval(of: dict[str, Any]) -> str:
+        return "one seed" if of["low"] is None else f"{of['low']:.4f} to {of['high']:.4f}"
+
+    row = [f"{figure['mean']:.4f}", interval(figure)]
+    if difference := figure.get("difference"):
+        row += [f"{difference['mean']:+.4f}", interval(difference), f"{difference['p']:.3f}"]
+        row += [f"{difference['p_holm']:.3f}", verdict(difference, metric)]
+    return row
+
+
+def _show_check(rows: list[dict[str, Any]]) -> None:
+    table = Table("cell", "figure", "committed", "now")
+    for row in rows:
+        table.add_row(row["cell"], row["metric"], str(row["was"])[:16], str(row["is"])[:16])
+    console.print(table)
+    far = [row for row in rows if row["was"] != row["is"]]
+    if not far:
+        console.print(f"all {len(rows)} figures are reproduced to the last bit")
+        return
+    raise ValueError(
+        f"{len(far)} of {len(rows)} figures differ from the committed ones: "
+        + ", ".join(f"{row['cell']} {row['metric']}" for row in far)
+        + ". Another processor or torch rounds otherwise, and where the teacher's weights differ, all figures do"
+    )
 
 
 def _show_plan(plan: "Plan") -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -36,9 +37,15 @@ class DataConfig:
     """What a row without usable text does: `error` stops, `skip` leaves it out and counts it."""
     revision: str | None = None
     """The hub's revision of the ten sets."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of the built-in corpus to draw from, as many problems of each; none named means all and the classics."""
+    novel_kinds: tuple[str, ...] = ()
+    """Kinds of the built-in corpus kept out of training and measured apart."""
 
     def __post_init__(self) -> None:
         _positive(self, "size", "max_length", "train_samples", "eval_samples")
+        if (self.kinds or self.novel_kinds) and self.source != "mini":
+            raise ValueError(f"data.source is {self.source!r}; only `mini` has kinds to choose or to keep out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +170,17 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GradeConfig:
+    samples: int = 64
+    """Problems of each held-out split that every model and GGUF file answers, the first ones."""
+    new_tokens: int = 512
+    """Length limit of a derivation; one that is cut before its answer is wrong."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "samples", "new_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """A run's settings: its preset's name and one section per concern."""
 
@@ -173,10 +191,11 @@ class RunConfig:
     objective: DiscObjective = field(default_factory=DiscObjective)
     train: TrainConfig = field(default_factory=TrainConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    grade: GradeConfig = field(default_factory=GradeConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as nested plain values, as `config.json` holds them."""
-        return dataclasses.asdict(self)
+        return dict(json.loads(json.dumps(dataclasses.asdict(self))))
 
 
 def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
@@ -220,6 +239,8 @@ def changed(new: dict[str, Any], old: dict[str, Any]) -> dict[str, tuple[Any, An
 
 def _read(value: Any, kind: Any, name: str) -> Any:
     """`value` as `kind`: a plain type, or one that may also be None."""
+    if typing.get_origin(kind) is tuple:  # of strings
+        return tuple(value.split(",") if value else ()) if isinstance(value, str) else tuple(value)
     options = typing.get_args(kind) or (kind,)
     if type(None) in options and value in (None, "None", "none", "null"):
         return None

@@ -5,8 +5,26 @@ from dataclasses import replace
 from typing import Any
 
 from .architectures import REVISIONS
-from .config import SHRUNKEN, DataConfig, ExportConfig, RunConfig, StudentConfig, TeacherConfig, TrainConfig
+from .config import (
+    SHRUNKEN,
+    DataConfig,
+    ExportConfig,
+    GradeConfig,
+    RunConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainConfig,
+)
 from .objective import DiscObjective
+
+
+MASTERED = (
+    "kinetic-energy", "uniform-acceleration", "torque", "ohm-power", "growth-decay", "mean-arterial-pressure",
+    "legendre-transform", "protein-length",
+)  # fmt: skip
+"""The kinds of problems of the ablation on `tiny`."""
+NOVEL = ("displacement", "capacitor-energy", "inelastic-collision")
+"""Kinds that it keeps out of training: near relatives of the first three."""
 
 
 def tiny() -> RunConfig:
@@ -55,6 +73,42 @@ def book() -> RunConfig:
         preset="book",
         data=replace(config.data, train_samples=128, eval_samples=16),
         export=replace(config.export, parity_samples=4, importance_samples=16, generated_tokens=120),
+    )
+
+
+def ablation_tiny() -> RunConfig:
+    """`tiny` for the ablation: eight kinds of problems, a teacher that has mastered them, students that have not."""
+    config = tiny()
+    return replace(
+        config,
+        preset="ablation_tiny",
+        data=replace(config.data, size=6400, kinds=MASTERED, novel_kinds=NOVEL),
+        teacher=replace(config.teacher, steps=1500, learning_rate=2e-3),
+        train=replace(config.train, epochs=0.2, checkpoint_steps=1000),
+        grade=GradeConfig(samples=320, new_tokens=160),
+    )
+
+
+def ablation_mini() -> RunConfig:
+    """`mini` for the ablation: half as many samples, and two kinds of problems kept out of training."""
+    config = mini()
+    return replace(
+        config,
+        preset="ablation_mini",
+        data=replace(config.data, train_samples=160, novel_kinds=NOVEL),
+        train=replace(config.train, checkpoint_steps=1000),
+        grade=GradeConfig(samples=16, new_tokens=160),
+    )
+
+
+def ablation_drift() -> RunConfig:
+    """A student that begins as its teacher and is trained on texts which that teacher finds unlikely: drift, if any."""
+    config = ablation_mini()
+    return replace(
+        config,
+        preset="ablation_drift",
+        student=StudentConfig(model="smollm2"),
+        train=replace(config.train, batch_size=4, learning_rate=1e-4, min_learning_rate=1e-5),
     )
 
 
@@ -117,7 +171,7 @@ def _student(model: str) -> StudentConfig:
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     make.__name__: make
     for make in (
-        tiny, mini, book, stem_proof_1_7b, sft_1_7b, thinking_0_6b, thinking_1_7b, coder_1_7b, cpu_fp32,
+        tiny, mini, book, ablation_tiny, ablation_mini, ablation_drift, stem_proof_1_7b, sft_1_7b, thinking_0_6b, thinking_1_7b, coder_1_7b, cpu_fp32,
     )
 }  # fmt: skip
 

@@ -30,18 +30,20 @@ from .config import SHRUNKEN, STREAM, RunConfig, changed, override, settings
 from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
 from .data.stream import write_stream
-from .evaluate import evaluate_split
+from .evaluate import derive, derive_gguf, evaluate_split, grade_derivations
 from .explore.record import TEMPERATURES, TokenRecord, token_records
 from .footprint import engine_flops, forward_flops, shape_of
 from .presets import preset as named_preset
 from .progress import progress
-from .prompt import prompt_for
+from .prompt import format_sample, prompt_for
 from .quantize import QUANTIZATIONS, importance_matrix, quantize
 from .stages import Stages
 from .teacher import OnlineTeacher, Teacher
-from .train import DiscTrainer, DistilledStudent, train_language_model, training_arguments
+from .train import DiscTrainer, DistilledStudent, first_drift, train_language_model, training_arguments
 
 SPLITS = ("train", "eval")
+HELD_OUT = ("eval", "novel")
+"""The splits that are graded: in-kind problems, and problems of kinds that training never saw where these are kept."""
 IN_MEMORY_BYTES = 1 << 30
 """Of a split's file, up to which its samples are held in memory."""
 
@@ -88,6 +90,8 @@ class Run:
 
     folder: Path
     config: RunConfig
+    shared: "Run | None" = None
+    """Another run whose data and teacher this one uses, and so has none of its own."""
 
     @cached_property
     def stages(self) -> Stages:
@@ -95,7 +99,9 @@ class Run:
         return Stages(self.folder)
 
     def data(self) -> dict[str, Any]:
-        """Write the samples as `data/train.parquet` and `data/eval.parquet`."""
+        """Write the samples as `data/train.parquet` and `data/eval.parquet`, and `data/novel.parquet` if asked for."""
+        if self.shared:
+            return self.shared.data()
 
         def work(folder: Path) -> dict[str, Any]:
             c = self.config.data
@@ -109,20 +115,32 @@ class Run:
                     revision=c.revision,
                 )
                 return {"available": used, "used": used, "skipped": skipped}
-            loaded = load_stem(c.source, size=c.size, seed=c.seed, bad_rows=c.bad_rows, revision=c.revision)
+            loaded = load_stem(
+                c.source,
+                size=c.size,
+                seed=c.seed,
+                bad_rows=c.bad_rows,
+                revision=c.revision,
+                kinds=c.kinds,
+                novel_kinds=c.novel_kinds,
+            )
             used = {}
-            for name, limit in zip(SPLITS, (c.train_samples, c.eval_samples), strict=True):
-                split = loaded[name].select(range(min(limit or len(loaded[name]), len(loaded[name]))))
+            for name, rows in loaded.items():
+                limit = (c.train_samples if name == "train" else c.eval_samples) or len(rows)
+                split = rows.select(range(min(limit, len(rows))))
                 split.to_parquet(folder / f"{name}.parquet")
                 used[name] = len(split)
-            available = {name: len(loaded[name]) for name in SPLITS}
+            available = {name: len(rows) for name, rows in loaded.items()}
             whole = c.size if c.source == "mini" else sum(CARD_COUNTS.values())
-            return {"available": available, "used": used, "skipped": whole - sum(available.values())}
+            skipped = whole - sum(available[name] for name in SPLITS)
+            return {"available": available, "used": used, "skipped": skipped}
 
         return self.stages.do("data", work)
 
     def cache(self) -> dict[str, Any]:
         """Run the teacher once over both splits and keep its hidden states, head and tokenizer in `teacher/`."""
+        if self.shared:
+            return self.shared.cache()
         data = self.data()
 
         def work(folder: Path) -> dict[str, Any]:
@@ -241,6 +259,7 @@ class Run:
                 self.tokenizer.save_pretrained(folder)
             return {
                 "steps": trainer.state.global_step,
+                "drift": first_drift(self.metrics(), c.drift_window),
                 "layers": student.student.config.num_hidden_layers,
                 "parameters": student.student.num_parameters(),
                 "speed": speed,
@@ -302,11 +321,47 @@ class Run:
 
         return self.stages.do("export", work, folder="gguf", needs=[train])
 
+    def grade(self) -> dict[str, Any]:
+        """Have every model and GGUF file answer held-out problems and grade them; records per problem in `grades/`."""
+        train, export = self.train(), self.export()
+
+        def work(folder: Path) -> dict[str, Any]:
+            c, rows = self.config.grade, self.problems()
+            questions, reports = [row["question"] for row in rows], dict[str, Any]()
+            models_: dict[str, Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]] = {
+                "teacher": self.teacher_model,
+                "before": lambda: (self.initial_student(), self.tokenizer),
+                "after": self.student,
+            }
+            with progress("grade") as update:
+                for name in (*models_, *QUANTIZATIONS):
+
+                    def show(done: int, total: int, name: str = name) -> None:
+                        update(len(reports) * total + done, (3 + len(QUANTIZATIONS)) * total, name)
+
+                    if name in models_:
+                        found = derive(*models_[name](), questions, max_new_tokens=c.new_tokens, progress=show)
+                    else:
+                        found = derive_gguf(
+                            self.gguf_file(name),
+                            questions,
+                            max_new_tokens=c.new_tokens,
+                            threads=self.config.export.threads,
+                            progress=show,
+                        )
+                    reports[name], records = grade_derivations(rows, found)
+                    write_text(folder / f"{name}.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+            return {"grades": reports}
+
+        return self.stages.do("grade", work, folder="grades", needs=[train, export])
+
     def report(self) -> dict[str, Any]:
         """Gather `results.json` and write the model card; returns the results."""
         data, cache, train = self.data(), self.cache(), self.train()
-        evaluation, export = self.evaluate(), self.export()
-        stages = {"data": data, "cache": cache, "train": train, "eval": evaluation, "export": export}
+        evaluation, export, grades = self.evaluate(), self.export(), self.grade()
+        stages = {
+            "data": data, "cache": cache, "train": train, "eval": evaluation, "export": export, "grade": grades,
+        }  # fmt: skip
         results = {
             "preset": self.config.preset,
             "teacher": self.config.teacher.model,
@@ -321,6 +376,7 @@ class Run:
             "steps": train["steps"],
             "eval": evaluation["reports"],
             "gguf": export["gguf"],
+            "grades": grades["grades"],
             "question": export["question"],
             "versions": {"discnb": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
@@ -332,11 +388,21 @@ class Run:
 
     def samples(self, split: str) -> Dataset:
         """A split's samples: question, cot, response, domain."""
-        path = self.folder / "data" / f"{split}.parquet"
+        path = self._source / "data" / f"{split}.parquet"
         large = path.stat().st_size > IN_MEMORY_BYTES
         # a large one is a memory map, whose file is as good as the parquet file is old
-        where = {"cache_dir": str(self.folder / "data" / "arrow")} if large else {"keep_in_memory": True}
+        where = {"cache_dir": str(self._source / "data" / "arrow")} if large else {"keep_in_memory": True}
         return Dataset.from_parquet(str(path), **where)
+
+    def problems(self) -> list[dict[str, str]]:
+        """The held-out samples that are graded, with their `split`."""
+        splits = HELD_OUT if self.config.data.novel_kinds else HELD_OUT[:1]
+        chosen = {name: self.samples(name) for name in splits}
+        return [
+            {"split": name, **samples[i]}
+            for name, samples in chosen.items()
+            for i in range(min(self.config.grade.samples, len(samples)))
+        ]
 
     def tokens(self, split: str) -> Dataset:
         """A split's features: input_ids, proof, index."""
@@ -349,13 +415,15 @@ class Run:
 
     @cached_property
     def _tokenized(self) -> dict[str, tuple[Dataset, TokenReport]]:
+        if self.shared:
+            return self.shared._tokenized
         length = self.config.data.max_length
         return {name: tokenize_samples(self.samples(name), self.tokenizer, length) for name in SPLITS}
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer teacher and student share."""
-        return AutoTokenizer.from_pretrained(self.folder / "teacher" / "tokenizer")
+        return AutoTokenizer.from_pretrained(self._source / "teacher" / "tokenizer")
 
     @cached_property
     def collator(self) -> Collator:
@@ -369,7 +437,7 @@ class Run:
     def teacher_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The teacher itself, which only the cache and a pruned student need."""
         c = self.config.teacher
-        source = str(self.folder / "teacher" / "model") if self._own_teacher else c.model
+        source = str(self._source / "teacher" / "model") if self._own_teacher else c.model
         # a rank has one GPU; a process alone has all of them
         device = "auto" if ranks.world() == 1 and torch.cuda.device_count() > 1 else str(ranks.device())
         return models.load_model(source, revision=c.revision, dtype=getattr(torch, c.dtype), device=device)
@@ -402,7 +470,7 @@ class Run:
         """The teacher as the cache has it."""
         manifest = self.cache()
         key = data_key(self.tokenizer, {split: self.tokens(split)}, **self._cache_settings)
-        return CachedTeacher(self.folder / "teacher", split, key=key, manifest=manifest)
+        return CachedTeacher(self._source / "teacher", split, key=key, manifest=manifest)
 
     def records(self, split: str = "eval", limit: int | None = None) -> list[TokenRecord]:
         """What the explorer shows of a split's first `limit` samples: the student before and, if it is trained, after.
@@ -438,6 +506,11 @@ class Run:
             )
 
     @property
+    def _source(self) -> Path:
+        """Where the data and the teacher are."""
+        return (self.shared or self).folder
+
+    @property
     def _cache_settings(self) -> dict[str, Any]:
         c = self.config
         return {
@@ -467,7 +540,7 @@ class Run:
             raise ValueError("a teacher from scratch is trained in one process: call `discnb cache` without torchrun")
         shutil.rmtree(folder, ignore_errors=True)
         samples = self.samples("train")
-        texts = (text for row in samples for text in (row["question"], row["cot"]))
+        texts = (format_sample(row["question"], row["cot"], row["response"]).text for row in samples)
         if c.model.startswith(SHRUNKEN):
             tokenizer = models.scratch_tokenizer(texts, size=models.QWEN_TOKENS)
             model = models.shrunken(c.model.removeprefix(SHRUNKEN), tokenizer, seed)

@@ -12,10 +12,10 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -318,11 +318,36 @@ class DiscTrainer(Trainer):
             keep_newest(folder.parent, self.keep_checkpoints)
 
 
-class DriftWatch(TrainerCallback):
-    """Warns once when the loss falls while the gap energy rises, the failure mode the method's card describes.
+class Drift(NamedTuple):
+    """What the watch saw: means over two windows of steps, before and after."""
 
-    Two neighbouring windows of `window` steps are compared; both changes must exceed two standard errors.
+    loss: tuple[float, float]
+    energy: tuple[float, float]
+
+
+def drift(rows: Sequence[dict[str, float]], window: int) -> Drift | None:
+    """Whether over the last two windows of steps the loss fell while the gap energy rose, each by two standard errors.
+
+    That is the failure mode the method's card describes: the student fits the text and leaves the teacher.
     """
+    if len(rows) < 2 * window:
+        return None
+    before, after = rows[-2 * window : -window], rows[-window:]
+    loss_was, loss_is, loss_z = _change(before, after, "loss")
+    energy_was, energy_is, energy_z = _change(before, after, "energy")
+    return Drift((loss_was, loss_is), (energy_was, energy_is)) if loss_z < -2 and energy_z > 2 else None
+
+
+def first_drift(rows: Sequence[dict[str, float]], window: int) -> dict[str, Any] | None:
+    """The first drift of a whole training: its `step`, `loss` and `energy`."""
+    for step in range(1, len(rows) + 1):
+        if seen := drift(rows[:step], window):
+            return {"step": step, **seen._asdict()}
+    return None
+
+
+class DriftWatch(TrainerCallback):
+    """Warns once, when a training of these `window` steps first drifts."""
 
     def __init__(self, window: int = 20) -> None:
         self.window = window
@@ -330,23 +355,20 @@ class DriftWatch(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
         rows = [row for row in state.log_history if "energy" in row][-2 * self.window :]
-        if self.warned or len(rows) < 2 * self.window or ranks.rank() != 0:
+        if self.warned or ranks.rank() != 0 or not (seen := drift(rows, self.window)):
             return
-        before, after = rows[: self.window], rows[self.window :]
-        changes = {name: _change(before, after, name) for name in ("loss", "energy")}
-        (loss_was, loss_is, loss_z), (energy_was, energy_is, energy_z) = changes.values()
-        if loss_z < -2 and energy_z > 2:
-            self.warned = True
-            warnings.warn(
-                f"step {state.global_step}: over the last {self.window} steps the loss fell from {loss_was:.3f} to "
-                f"{loss_is:.3f} while the gap energy rose from {energy_was:.3f} to {energy_is:.3f} nats²: the student "
-                "fits the text and drifts from the teacher. Consider a larger objective.kd_weight or energy_weight",
-                DriftWarning,
-                stacklevel=2,
-            )
+        self.warned = True
+        (loss_was, loss_is), (energy_was, energy_is) = seen.loss, seen.energy
+        warnings.warn(
+            f"step {state.global_step}: over the last {self.window} steps the loss fell from {loss_was:.3f} to "
+            f"{loss_is:.3f} while the gap energy rose from {energy_was:.3f} to {energy_is:.3f} nats²: the student "
+            "fits the text and drifts from the teacher. Consider a larger objective.kd_weight or energy_weight",
+            DriftWarning,
+            stacklevel=2,
+        )
 
 
-def _change(before: list[dict], after: list[dict], name: str) -> tuple[float, float, float]:
+def _change(before: Sequence[dict], after: Sequence[dict], name: str) -> tuple[float, float, float]:
     """Mean before, mean after, and their difference in standard errors."""
     a, b = ([row[name] for row in rows] for rows in (before, after))
     error = math.sqrt((statistics.variance(a) + statistics.variance(b)) / len(a))

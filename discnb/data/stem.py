@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,6 +50,8 @@ def load_stem(
     seed: int = 42,
     bad_rows: str = "error",
     revision: str | Mapping[str, str] | None = None,
+    kinds: Collection[str] = (),
+    novel_kinds: Collection[str] = (),
 ) -> DatasetDict:
     """Splits `train` and `eval` (5 %), columns question, cot, response, domain; `seed` shuffles and splits.
 
@@ -57,7 +59,8 @@ def load_stem(
     (`<folder>/dataset-CoT-<domain>-<rows>/data/train-00000-of-00001.parquet`), or "mini" (the built-in
     corpus, of `size` samples). `revision` pins the hub's sets: one name for all ten, or a commit for each
     domain. A row without usable text is an error, or, with bad_rows="skip", left out with a `SkippedRows`
-    warning.
+    warning. Of the built-in corpus, `kinds` are drawn from alone (all if none is named), and `novel_kinds`
+    are kept out of both splits: a third, `novel`, as large as `eval`, holds problems of these.
     """
     if bad_rows not in ("error", "skip"):
         raise ValueError(f"bad_rows is {bad_rows!r}; expected 'error' or 'skip'")
@@ -65,8 +68,10 @@ def load_stem(
         raise ValueError(f"revision is {revision!r}, source {source!r}; only 'hub' has revisions: drop it")
     if size != MINI_SIZE and source != "mini":
         warnings.warn(f"size {size} is ignored: source is {source!r}, only 'mini' has a size", stacklevel=2)
+    if (kinds or novel_kinds) and source != "mini":
+        raise ValueError(f"source is {source!r}; only 'mini' has kinds to choose or keep out: drop them")
     if source == "mini":
-        rows = mini_rows(size, seed)
+        rows = mini_rows(size, seed, kinds, novel_kinds)
     else:
         rows = []
         for domain, path in (hub_files(revision) if source == "hub" else folder_files(source)).items():
@@ -74,15 +79,22 @@ def load_stem(
     if len(rows) < 2:
         raise ValueError(f"{source!r} gives {len(rows)} samples; expected at least 2, one for each split")
     split = Dataset.from_list(rows).shuffle(seed).train_test_split(test_size=EVAL_SHARE, seed=seed)
-    return DatasetDict(train=split["train"], eval=split["test"])
+    splits = DatasetDict(train=split["train"], eval=split["test"])
+    if novel_kinds:
+        novel = mini_rows(len(splits["eval"]), seed, novel_kinds)
+        splits["novel"] = Dataset.from_list(novel).shuffle(seed)
+    return splits
 
 
-def mini_rows(size: int, seed: int) -> list[dict[str, str]]:
+def mini_rows(
+    size: int, seed: int, kinds: Collection[str] = (), without: Collection[str] = ()
+) -> list[dict[str, str]]:
     """`size` samples of the built-in corpus."""
     from discnb.data.mini import mini_corpus  # its problems bring SymPy, which the published sets do not need
 
     columns = (*ALIASES, "domain")
-    return [{column: problem[column] for column in columns} for problem in mini_corpus(size, seed)]
+    corpus = mini_corpus(size, seed, kinds=kinds, without=without)
+    return [{column: problem[column] for column in columns} for problem in corpus]
 
 
 def set_name(domain: str) -> str:
