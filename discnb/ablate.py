@@ -34,8 +34,8 @@ from .objective import DiscObjective
 from .run import Run, open_run
 from .teacher import OnlineTeacher, Teacher
 
-BASE_THREADS = 2
-"""Of the base, whose teacher's last bits depend on it; a cell has one."""
+THREADS = 1
+"""Of the base and of every cell: the last bits of a result depend on it, and more would wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,9 @@ class Study:
 
 STUDIES = {
     "tiny": Study("ablation_tiny", tuple(ARMS), (1, 2, 3, 4, 5)),
-    "mini": Study("ablation_mini", (BASELINE, "disc", "disc_random", "disc_no_smoothing", "disc_card", "ce"), (1, 2, 3)),
+    "mini": Study(
+        "ablation_mini", (BASELINE, "disc", "disc_random", "disc_no_smoothing", "disc_card", "ce"), (1, 2, 3)
+    ),
     "drift": Study("ablation_drift", (BASELINE, "disc", "ce"), (1,), curves=True),
 }
 
@@ -105,7 +107,7 @@ def open_base(study: str, folder: str | Path | None = None, overrides: dict[str,
 
 def prepare(base: Run) -> dict[str, Any]:
     """The base's data and teacher on disk, and the teacher's own figures, which are returned."""
-    torch.set_num_threads(BASE_THREADS)
+    torch.set_num_threads(THREADS)
     cache = base.cache()
     taught = base.teacher("eval")
 
@@ -118,9 +120,7 @@ def prepare(base: Run) -> dict[str, Any]:
 
 def cell_run(base: Run, arm: str, seed: int, folder: Path | None = None) -> Run:
     """The run of one cell: the base's settings with the arm's objective and the seed of its order and student."""
-    config = replace(
-        base.config, objective=replace(ARMS[arm], seed=seed), train=replace(base.config.train, seed=seed)
-    )
+    config = replace(base.config, objective=replace(ARMS[arm], seed=seed), train=replace(base.config.train, seed=seed))
     run = open_run(config.preset, folder or base.folder / "cells" / f"{arm}-{seed}", settings(config.to_dict()))
     run.shared = base
     return run
@@ -128,7 +128,7 @@ def cell_run(base: Run, arm: str, seed: int, folder: Path | None = None) -> Run:
 
 def work(folder: Path, arm: str, seed: int, done: dict[str, Any]) -> dict[str, Any] | None:
     """One cell's figures, made if they are not there; None where another process makes them. `done` is the base's."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     base = open_run(run_dir=folder, must_exist=True)
     base.stages.done.update(done)
     cells = folder / "cells"
@@ -210,7 +210,9 @@ def summarise(base: Run, teacher: dict[str, Any], study: str) -> dict[str, Any]:
 
 def kl_at_pivots(base: Run, arm: str, seed: int) -> float | None:
     """A cell's mean KL at the pivots of the baseline's student of the same seed, so that arms share their tokens."""
-    mine, its = (base.folder / "cells" / f"{name}-{seed}" / "figures" / "tokens.safetensors" for name in (arm, BASELINE))
+    mine, its = (
+        base.folder / "cells" / f"{name}-{seed}" / "figures" / "tokens.safetensors" for name in (arm, BASELINE)
+    )
     if not its.exists():
         return None
     return float(load_file(mine)["kl"].double()[load_file(its)["pivot"]].mean())
@@ -236,16 +238,16 @@ def check(
         raise ValueError(f"the committed summary has no cell {', '.join(missing)}; choose --arms and --seeds it has")
     base = open_base(study, folder, overrides)
     teacher = prepare(base)
-    rows = [{"cell": "teacher", "metric": name, "was": committed["teacher"][name], "is": teacher[name]} for name in teacher]
-    torch.set_num_threads(1)
+    rows = [
+        {"cell": "teacher", "metric": name, "was": committed["teacher"][name], "is": teacher[name]} for name in teacher
+    ]
+    torch.set_num_threads(THREADS)
     for arm, seed in cells:
         place = base.folder / "check" / f"{arm}-{seed}"
         shutil.rmtree(place, ignore_errors=True)
         figures = make_cell(cell_run(base, arm, seed, place))
         cell = f"{arm}-{seed}"
-        rows += [
-            {"cell": cell, "metric": name, "was": known[arm, seed][name], "is": figures[name]} for name in figures
-        ]
+        rows += [{"cell": cell, "metric": name, "was": known[arm, seed][name], "is": figures[name]} for name in figures]
     return rows
 
 

@@ -125,7 +125,7 @@ def ablate(
     ] = None,
     settings: Settings = None,
 ) -> None:
-    """Train every arm with every seed over one teacher, and say what differs from uniform distillation and how surely."""
+    """Train every arm with every seed over one teacher, and say what differs from uniform distillation, how surely."""
     from . import ablate as study_of
     from .results import committed
 
@@ -136,9 +136,7 @@ def ablate(
         rows = study_of.check(study, summary, run_dir, arms=names, seeds=numbers, overrides=_changes(settings))
         _show_check(rows)
         return
-    summary = study_of.ablate(
-        study, run_dir, arms=names, seeds=numbers, workers=workers, overrides=_changes(settings)
-    )
+    summary = study_of.ablate(study, run_dir, arms=names, seeds=numbers, workers=workers, overrides=_changes(settings))
     _show_ablation(summary)
 
 

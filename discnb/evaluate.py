@@ -212,7 +212,7 @@ def grade_derivations(
     A sample's `split` says where it is from. The answer is what stands after the last `Final Answer:`; a derivation
     without one is wrong, and not `answered`.
     """
-    records = []
+    records: list[dict[str, Any]] = []
     for sample, derivation in zip(samples, derivations, strict=True):
         answer = final_answer(derivation)
         correct, how = grade(answer, sample["response"])

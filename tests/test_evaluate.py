@@ -94,7 +94,7 @@ def test_grades_are_counted_by_split_and_domain():
 
 
 def test_confidence_is_of_the_likeliest_token(learnt):
-    model, tokenizer, tokens = learnt
+    model, _, tokens = learnt
     ids = torch.tensor(tokens[0]["input_ids"])
     with torch.no_grad():
         hidden = model.base_model(ids[None]).last_hidden_state[0]

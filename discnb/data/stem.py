@@ -86,9 +86,7 @@ def load_stem(
     return splits
 
 
-def mini_rows(
-    size: int, seed: int, kinds: Collection[str] = (), without: Collection[str] = ()
-) -> list[dict[str, str]]:
+def mini_rows(size: int, seed: int, kinds: Collection[str] = (), without: Collection[str] = ()) -> list[dict[str, str]]:
     """`size` samples of the built-in corpus."""
     from discnb.data.mini import mini_corpus  # its problems bring SymPy, which the published sets do not need
 
