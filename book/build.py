@@ -23,7 +23,7 @@ from disc_book import PDF
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "_build"
 RUN = ROOT / "runs" / "book"
-DEPENDS_ON = ("discnb/**/*", "constraints.txt", "benchmarks/results/*.json", "results/**/*.json")
+DEPENDS_ON = ("discnb/**/*", "constraints.txt", "benchmarks/results/*.json", "ablation/*.json")
 
 
 def inputs_hash(root=ROOT):

@@ -4,6 +4,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from .compare import SPLIT_NAMES
 from .config import RunConfig
 
 _TEMPLATE = """\
@@ -32,6 +33,16 @@ KL at temperature {{ temperature }}, per token, over {{ eval_samples }} held-out
 {% for row in files %}| `{{ row.name }}` | {{ row.bytes }} | {{ row.kl }} | {{ row.top1 }} | {{ row.speed }} |
 {% endfor %}
 Measured on the machine of the run, {{ threads }} threads.
+
+## Right answers
+
+| | {% for name in graded %}{{ name }} | {% endfor %}
+
+|---|{% for name in graded %}---|{% endfor %}
+
+{% for row in answers %}| {{ row }} |
+{% endfor %}
+Greedy derivations of held-out problems, the final answer graded; a text cut off before its answer is wrong.
 
 ## Prompt
 
@@ -107,6 +118,11 @@ def model_card(config: RunConfig, results: dict[str, Any]) -> str:
             for kind, facts in gguf.items()
         ],
         threads=config.export.threads,
+        graded=[SPLIT_NAMES[split] for split in results["grades"]["after"]],
+        answers=[
+            " | ".join([name, *(f"{report['correct']} of {report['problems']}" for report in reports.values())])
+            for name, reports in results["grades"].items()
+        ],
         licence_note=note.format(source=config.data.source),
     )
     return str(card)

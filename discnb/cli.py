@@ -312,9 +312,10 @@ def _show_files(files: dict[str, dict[str, Any]]) -> None:
 
 
 def _show_grades(grades: dict[str, dict[str, Any]]) -> None:
-    splits = {"eval": "known kinds", "novel": "new kinds"}
-    shown = [name for name in splits if any(name in reports for reports in grades.values())]
-    table = Table("right answers", *(splits[name] for name in shown), "with an answer", title="Held-out problems")
+    from .compare import SPLIT_NAMES
+
+    shown = list(next(iter(grades.values())))
+    table = Table("right answers", *(SPLIT_NAMES[name] for name in shown), "with an answer", title="Held-out problems")
     for name, reports in grades.items():
         right = (f"{reports[split]['correct']} of {reports[split]['problems']}" for split in shown)
         answered, problems = (sum(reports[split][what] for split in shown) for what in ("answered", "problems"))
@@ -323,26 +324,22 @@ def _show_grades(grades: dict[str, dict[str, Any]]) -> None:
 
 
 def _show_ablation(summary: dict[str, Any]) -> None:
+    from .compare import rows
+
     for metric in ("kl", "accuracy"):
-        table = Table("arm", "mean", "95 %", f"less {summary['baseline']}", "95 %", "p", "Holm", "verdict")
-        table.title = summary["metrics"][metric]
-        for arm, figures in summary["arms"].items():
-            table.add_row(arm, *_comparison(figures[metric], metric))
+        title = summary["metrics"][metric]
+        table = Table("arm", "mean", "95 %", f"less {summary['baseline']}", "95 %", "p", "Holm", "verdict", title=title)
+        for row in rows(summary, metric):
+            cells = [row["arm"], f"{row['mean']:.4f}", _interval(row["low"], row["high"])]
+            if "verdict" in row:
+                cells += [f"{row['difference']:+.4f}", _interval(row["from"], row["to"]), f"{row['p']:.3f}"]
+                cells += [f"{row['p_holm']:.3f}", row["verdict"]]
+            table.add_row(*cells)
         console.print(table)
 
 
-def _comparison(figure: dict[str, Any], metric: str) -> list[str]:
-    """The cells of an arm's row for one metric."""
-    from .compare import verdict
-
-    def interval(of: dict[str, Any]) -> str:
-        return "one seed" if of["low"] is None else f"{of['low']:.4f} to {of['high']:.4f}"
-
-    row = [f"{figure['mean']:.4f}", interval(figure)]
-    if difference := figure.get("difference"):
-        row += [f"{difference['mean']:+.4f}", interval(difference), f"{difference['p']:.3f}"]
-        row += [f"{difference['p_holm']:.3f}", verdict(difference, metric)]
-    return row
+def _interval(low: float | None, high: float | None) -> str:
+    return "one seed" if low is None else f"{low:.4f} to {high:.4f}"
 
 
 def _show_check(rows: list[dict[str, Any]]) -> None:

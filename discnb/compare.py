@@ -28,6 +28,9 @@ METRICS = {
 
 HIGHER_IS_BETTER = ("accuracy", "accuracy_novel")
 
+SPLIT_NAMES = {"eval": "known kinds", "novel": "new kinds"}
+"""What the graded splits hold problems of: kinds that training saw with other numbers, and kinds it never saw."""
+
 
 def mean_interval(values: Sequence[float]) -> dict[str, float | None]:
     """`mean`, and `low` and `high` of its 95 % interval by Student's t; None for these from a single value."""
@@ -36,6 +39,13 @@ def mean_interval(values: Sequence[float]) -> dict[str, float | None]:
         return {"mean": mean, "low": None, "high": None}
     reach = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return {"mean": mean, "low": mean - reach, "high": mean + reach}
+
+
+def wilson(right: int, count: int) -> tuple[float, float, float]:
+    """A share and its 95 % interval by Wilson's score, which keeps within 0 and 1."""
+    share = right / count
+    found = stats.binomtest(right, count).proportion_ci(LEVEL, method="wilson")
+    return share, float(found.low), float(found.high)
 
 
 def paired_test(differences: Sequence[float]) -> float:
@@ -91,3 +101,35 @@ def verdict(difference: Mapping[str, Any], metric: str, alpha: float = 0.05) -> 
     if not difference["p_holm"] < alpha:
         return "no difference shown"
     return "better" if (difference["mean"] > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+
+
+def rows(summary: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """A study's table for one metric: a row per arm, its mean and interval, its difference to the baseline, the verdict.
+
+    The baseline's own row ends with its interval.
+    """
+    table = []
+    for arm, figures in summary["arms"].items():
+        if metric not in figures:
+            continue
+        row = {"arm": arm, **{name: figures[metric][name] for name in ("mean", "low", "high")}}
+        if difference := figures[metric].get("difference"):
+            row |= {
+                "difference": difference["mean"],
+                "from": difference["low"],
+                "to": difference["high"],
+                "p": difference["p"],
+                "p_holm": difference["p_holm"],
+                "verdict": verdict(difference, metric),
+            }
+        table.append(row)
+    return table
+
+
+def verdicts(summary: Mapping[str, Any], metric: str) -> dict[str, list[str]]:
+    """The arms that are `better` or `worse` than the baseline, and those with `no difference shown`, best first."""
+    found: dict[str, list[str]] = {"better": [], "worse": [], "no difference shown": []}
+    known = [row for row in rows(summary, metric) if "verdict" in row]
+    for row in sorted(known, key=lambda row: row["difference"], reverse=metric in HIGHER_IS_BETTER):
+        found[row["verdict"]].append(row["arm"])
+    return found

@@ -37,6 +37,7 @@ def tiny() -> RunConfig:
             checkpoint_steps=25,
         ),
         export=ExportConfig(parity_samples=4, importance_samples=32, generated_tokens=96),
+        grade=GradeConfig(samples=8, new_tokens=96),
     )
 
 
@@ -56,6 +57,7 @@ def mini() -> RunConfig:
             checkpoint_steps=10,
             drift_window=8,
         ),
+        grade=GradeConfig(samples=8, new_tokens=160),
     )
 
 
@@ -67,6 +69,7 @@ def book() -> RunConfig:
         preset="book",
         data=replace(config.data, train_samples=128, eval_samples=16),
         export=replace(config.export, parity_samples=4, importance_samples=16, generated_tokens=120),
+        grade=GradeConfig(samples=6, new_tokens=120),
     )
 
 
@@ -187,6 +190,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     changes: dict[str, Any] = {
         "data.train_samples": 8, "data.eval_samples": 2, "train.epochs": 2, "train.checkpoint_steps": 1,
         "export.parity_samples": 2, "export.importance_samples": 4, "export.generated_tokens": 16,
+        "grade.samples": 1, "grade.new_tokens": 8,
     }  # fmt: skip
     if config.data.source != "mini":
         changes |= {"data.source": "mini", "data.revision": None}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from discnb.compare import METRICS, compare, holm, mean_interval, paired_test, verdict
+from discnb.compare import METRICS, compare, holm, mean_interval, paired_test, rows, verdict, verdicts, wilson
 
 NUMBERS = st.floats(-100, 100)
 
@@ -93,3 +93,24 @@ def test_without_the_baseline_nothing_is_compared():
 
 def test_a_missing_difference_is_no_difference():
     assert math.isclose(compare([cell("uniform", 1), cell("disc", 1)])["disc"]["kl"]["difference"]["mean"], 0)
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 8), (8, 8), (3, 8), (150, 160)])
+def test_wilsons_interval_is_its_formula_and_stays_within_shares(right, count):
+    share, low, high = wilson(right, count)
+    z, p = stats.norm.ppf(0.975), right / count
+    middle, reach = (p + z * z / (2 * count)), z * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    assert (share, low, high) == pytest.approx((p, (middle - reach) / scale, (middle + reach) / scale), abs=1e-9)
+    assert -1e-12 <= low <= share <= high <= 1 + 1e-12
+
+
+def test_a_table_has_a_row_per_arm_and_the_verdicts_order_them():
+    gains = {"uniform": 0, "a": 1, "b": -1, "c": 2}
+    cells = [cell(arm, i, kl=gain * (1 + i / 50) + i) for arm, gain in gains.items() for i in range(5)]
+    summary = {"arms": compare(cells)}
+    table = rows(summary, "kl")
+    assert [row["arm"] for row in table] == list(gains) and "verdict" not in table[0]
+    assert table[1]["difference"] == pytest.approx(1.04) and table[1]["from"] < 1.04 < table[1]["to"]
+    assert verdicts(summary, "kl") == {"better": ["b"], "worse": ["a", "c"], "no difference shown": []}
+    assert verdicts(summary, "accuracy")["no difference shown"] == ["a", "b", "c"]

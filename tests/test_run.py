@@ -24,6 +24,8 @@ SMALL = {
     "export.parity_samples": 1,
     "export.importance_samples": 4,
     "export.generated_tokens": 8,
+    "grade.samples": 1,
+    "grade.new_tokens": 8,
 }
 
 
@@ -51,18 +53,18 @@ def test_the_run_folder_holds_everything(tiny):
     folder, _ = tiny
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
-        "config.json", "data", "teacher", "checkpoints", "student", "eval", "gguf", "tensorboard", "metrics.jsonl",
+        "config.json", "data", "teacher", "checkpoints", "student", "eval", "gguf", "grades", "tensorboard", "metrics.jsonl",
         "results.json", "train.ipynb", "README.md",
     }  # fmt: skip
-    for stage in ("data", "teacher", "student", "eval", "gguf"):
+    for stage in ("data", "teacher", "student", "eval", "gguf", "grades"):
         assert read_manifest(folder / stage)["stage"]
     assert list((folder / "tensorboard").iterdir())
 
 
 def test_the_results_hold_what_was_asked_for(tiny):
     results = json.loads((tiny[0] / "results.json").read_text())
-    assert {"preset", "teacher", "student", "seconds", "eval", "gguf"} <= set(results)
-    assert set(results["seconds"]) == {"data", "cache", "train", "eval", "export"}
+    assert {"preset", "teacher", "student", "seconds", "eval", "gguf", "grades"} <= set(results)
+    assert set(results["seconds"]) == {"data", "cache", "train", "eval", "export", "grade"}
     for when in ("before", "after"):
         assert {"kl", "ce", "perplexity", "energy", "pivot_kl", "smooth_kl"} <= set(results["eval"][when])
     for kind in ("F16", "Q8_0", "Q5_K_M", "Q4_K_M"):

@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..compare import HIGHER_IS_BETTER, verdict
+from ..compare import HIGHER_IS_BETTER, SPLIT_NAMES, verdict, wilson
 from ..objective import DiscObjective
 from .record import TokenRecord
 
@@ -178,6 +178,24 @@ def gguf_sizes(files: dict[str, dict], ax: Axes | None = None) -> Figure:
     ax.grid(alpha=0.25)
     listed = "; ".join(f"{k} {f['bytes'] / 1e6:.1f} MB, KL {f['kl_to_torch']:.1e}" for k, f in files.items())
     return described(figure, f"Size and KL to PyTorch of the GGUF files: {listed}.")
+
+
+def grades(reports: dict[str, dict[str, Any]], ax: Axes | None = None) -> Figure:
+    """Share of right answers of every model and file, by split, with Wilson's 95 % interval."""
+    figure, ax = _canvas(ax, (7, 0.8 + 0.32 * len(reports)))
+    names, said = list(reports), []
+    for split, colour, shift in (("eval", BLUE, -0.12), ("novel", ACCENT, 0.12)):
+        found = {y: report[split] for y, report in enumerate(reports.values()) if split in report}
+        for y, counts in found.items():
+            share, low, high = wilson(counts["correct"], counts["problems"])
+            ax.plot([low, high], [y + shift, y + shift], color=colour, lw=2, alpha=0.5)
+            label = SPLIT_NAMES[split] if y == min(found) else None
+            ax.scatter([share], [y + shift], color=colour, s=30, label=label, zorder=3)
+            said.append(f"{names[y]} {counts['correct']} of {counts['problems']} of {SPLIT_NAMES[split]}")
+    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="share of right answers", xlim=(-0.03, 1.03))
+    ax.invert_yaxis()
+    ax.legend(frameon=False, fontsize=9)
+    return described(figure, f"Right answers to held-out problems: {'; '.join(said)}.")
 
 
 def memory(

@@ -6,6 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from discnb.compare import METRICS as METRICS_COMPARED
+from discnb.compare import compare
 from discnb.explore import plots
 from discnb.objective import DiscObjective
 
@@ -20,6 +22,16 @@ STRIP = replace(
     made_up(7, words=TOKENS, students=("after",)),
     kl={"after": np.tile(np.array([0.2, 5.0, 0.0, 0.3, 0.2, 1.5], np.float32), (5, 1))},
 )
+CELLS = [
+    {"arm": arm, "seed": seed, **dict.fromkeys(METRICS_COMPARED, gain + seed * (1 + gain / 9))}
+    for arm, gain in (("uniform", 0.0), ("disc", 1.0), ("reverse", -1.0), ("jsd", 0.0))
+    for seed in (1, 2, 3)
+]
+SUMMARY = {"baseline": "uniform", "metrics": METRICS_COMPARED, "cells": CELLS, "arms": compare(CELLS)}
+GRADES = {
+    name: {"eval": {"correct": right, "problems": 8}, "novel": {"correct": 0, "problems": 8}}
+    for name, right in (("teacher", 8), ("after", 3))
+}
 OBJECTIVE = DiscObjective(pivot_sigma=1.0)  # with six positions nothing exceeds 2σ
 LOOKS = ("token_strip", "kl_profile", "weights")
 FIGURES = {
@@ -29,6 +41,8 @@ FIGURES = {
     "kl_profile": lambda ax=None: plots.kl_profile(STRIP, objective=OBJECTIVE, ax=ax),
     "weights": lambda ax=None: plots.weights(STRIP, objective=OBJECTIVE, ax=ax),
     "gguf_sizes": lambda ax=None: plots.gguf_sizes(FILES, ax=ax),
+    "forest": lambda ax=None: plots.forest(SUMMARY, ax=ax),
+    "grades": lambda ax=None: plots.grades(GRADES, ax=ax),
 }
 
 
@@ -107,3 +121,16 @@ def test_a_long_token_wraps_at_the_column_limit():
     ax = plots.token_strip(made_up(2, words=["a" * 25, "b"]), columns=10).axes[0]
     assert sorted({text.get_position()[1] for text in ax.texts}) == pytest.approx([0.46, 1.46, 2.46])
     assert max(text.get_position()[0] for text in ax.texts) < 10
+
+
+def test_a_forest_says_which_arms_differ_and_marks_them():
+    figure = FIGURES["forest"]()
+    assert "better: reverse; worse: disc; no difference shown: jsd" in figure.get_label()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["disc", "jsd", "reverse"]
+    accuracy = plots.forest(SUMMARY, "accuracy").get_label()
+    assert "better: disc; worse: reverse" in accuracy
+
+
+def test_grades_are_counts_with_intervals():
+    figure = FIGURES["grades"]()
+    assert "teacher 8 of 8 of known kinds" in figure.get_label() and "after 0 of 8 of new kinds" in figure.get_label()
