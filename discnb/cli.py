@@ -100,9 +100,13 @@ def evaluate(
         ),
     ] = None,
     tasks: Annotated[
-        str,
-        typer.Option(help="The suite's tasks: discnb_stem, discnb_gsm8k, discnb_math500, or any of the harness's own."),
-    ] = "discnb_stem",
+        str | None,
+        typer.Option(
+            help="The suite's tasks, with commas between: discnb_stem (if not given), discnb_gsm8k, discnb_math500, or "
+            "any of the harness's own.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most this many problems of each task.", show_default=False)
     ] = None,
@@ -114,13 +118,19 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Problems at a time.")] = 8,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Length limit of an answer.")] = 512,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="The suite's problems at a time; 8 if not given.", show_default=False)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Length limit of a suite's answer; 512 if not given.", show_default=False)
+    ] = None,
 ) -> None:
     """Measure the student on the held-out split, before and after training; or what it answers, with --suite."""
     if suite is None:
-        if limit is not None or model is not None:
-            raise ValueError("--limit and --model belong to a suite; add --suite lm-eval")
+        if any(option is not None for option in (tasks, limit, model, batch_size, max_tokens)):
+            raise ValueError(
+                "--tasks, --limit, --model, --batch-size and --max-tokens belong to a suite; add --suite lm-eval"
+            )
         _show_evaluation(_open(preset, run_dir, settings).evaluate()["reports"])
         return
     if suite != "lm-eval":
@@ -128,16 +138,20 @@ def evaluate(
     from .harness import lm_eval
     from .models import load_model
 
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    names = [name.strip() for name in (tasks or "discnb_stem").split(",") if name.strip()]
     opened = None if model and not run_dir and not preset else _open(preset, run_dir, settings)
-    if opened and not model:
-        opened.train()
     if opened:
-        opened.data()
+        opened.data() if model else opened.train()
     loaded, tokenizer = opened.student() if opened and not model else load_model(model or "")
     split = opened.folder / "data" / "eval.parquet" if opened and "discnb_stem" in names else None
     found = lm_eval(
-        loaded, tokenizer, names, samples=split, limit=limit, batch_size=batch_size, max_new_tokens=max_tokens
+        loaded,
+        tokenizer,
+        names,
+        samples=split,
+        limit=limit,
+        batch_size=batch_size or 8,
+        max_new_tokens=max_tokens or 512,
     )
     _show_answers(found["results"])
     if opened:

@@ -198,14 +198,15 @@ def test_the_command_measures_a_runs_student_and_another_model(learnt, tmp_path)
     held_out = run.samples("eval")["question"][:2]
     assert [record["question"] for record in found["samples"]["discnb_stem"]] == held_out
     # nothing that a stage verifies has changed
-    assert "working in" not in command("--run-dir", run.folder).stdout.replace("eval: working in", "")
+    done = command("--run-dir", run.folder)
+    assert done.returncode == 0 and "working in" not in done.stdout.replace("eval: working in", "")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--suite", "helm"], "there is no suite 'helm'; expected lm-eval"),
-        (["--limit", "3"], "add --suite lm-eval"),
+        (["--tasks", "discnb_gsm8k"], "add --suite lm-eval"),
         (["--suite", "lm-eval", "--model", "nowhere"], "no model at 'nowhere'"),
     ],
 )
