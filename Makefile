@@ -39,7 +39,7 @@ setup: .venv/ready .venv/programs
 
 .venv/ready: pyproject.toml constraints.txt $(WHEELHOUSE)/llama-$(LLAMA) | .venv/made
 	@echo "== installing discnb and its dependencies into .venv"
-	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[mini,book,test,lint]'
+	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[mini,eval,book,test,lint]'
 	@touch $@
 
 # PyPI has llama-cpp-python as source only. The sdist is kept too: a test holds our GGUF writer to the converter in it.

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .checkpoint import read_json
+from .checkpoint import read_json, write_json
 from .notebook import NotebookError
 
 if TYPE_CHECKING:
@@ -87,9 +88,78 @@ def train(preset: Preset = None, run_dir: RunDir = None, settings: Settings = No
 
 
 @app.command("eval")
-def evaluate(preset: Preset = None, run_dir: RunDir = None, settings: Settings = None) -> None:
-    """Measure the student on the held-out split, before and after training."""
-    _show_evaluation(_open(preset, run_dir, settings).evaluate()["reports"])
+def evaluate(
+    preset: Preset = None,
+    run_dir: RunDir = None,
+    settings: Settings = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="`lm-eval`: instead, have the student answer problems through lm-evaluation-harness.",
+            show_default=False,
+        ),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="The suite's tasks, with commas between: discnb_stem (if not given), discnb_gsm8k, discnb_math500, or "
+            "any of the harness's own.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many problems of each task.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="For the suite, another model: smollm2, a .gguf file, a folder or a hub id. Without --run-dir or "
+            "--preset it needs no run.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="The suite's problems at a time; 8 if not given.", show_default=False)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Length limit of a suite's answer; 512 if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure the student on the held-out split, before and after training; or what it answers, with --suite."""
+    if suite is None:
+        if any(option is not None for option in (tasks, limit, model, batch_size, max_tokens)):
+            raise ValueError(
+                "--tasks, --limit, --model, --batch-size and --max-tokens belong to a suite; add --suite lm-eval"
+            )
+        _show_evaluation(_open(preset, run_dir, settings).evaluate()["reports"])
+        return
+    if suite != "lm-eval":
+        raise ValueError(f"there is no suite {suite!r}; expected lm-eval")
+    from .harness import lm_eval
+    from .models import load_model
+
+    names = [name.strip() for name in (tasks or "discnb_stem").split(",") if name.strip()]
+    opened = None if model and not run_dir and not preset else _open(preset, run_dir, settings)
+    if opened:
+        opened.data() if model else opened.train()
+    loaded, tokenizer = opened.student() if opened and not model else load_model(model or "")
+    split = opened.folder / "data" / "eval.parquet" if opened and "discnb_stem" in names else None
+    found = lm_eval(
+        loaded,
+        tokenizer,
+        names,
+        samples=split,
+        limit=limit,
+        batch_size=batch_size or 8,
+        max_new_tokens=max_tokens or 512,
+    )
+    _show_answers(found["results"])
+    if opened:
+        # of another model, beside the student's
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", model).strip("-.") if model else "results"
+        path = opened.folder / "lm-eval" / f"{name}.json"
+        write_json(path, {"model": model or "student", **found})
+        console.print(f"Every answer is in {path}", soft_wrap=True)
 
 
 @app.command()
@@ -295,6 +365,20 @@ def _show_evaluation(reports: dict[str, dict[str, float]]) -> None:
     }
     for name, label in labels.items():
         table.add_row(label, *(f"{report[name]:.4g}" for report in reports.values()))
+    console.print(table)
+
+
+def _show_answers(results: dict[str, dict[str, Any]]) -> None:
+    table = Table("task", "problems", "metric", "value", "standard error", title="lm-evaluation-harness")
+    for task, figures in results.items():
+        for name, value in figures.items():
+            if isinstance(value, float) and "_stderr" not in name:
+                error = figures.get(name.replace(" (", "_stderr (", 1) if " (" in name else f"{name}_stderr")
+                table.add_row(
+                    task, str(figures["problems"]), name, f"{value:.4f}", "" if error is None else f"{error:.4f}"
+                )
+        for domain, part in figures.get("by_domain", {}).items():
+            table.add_row("", str(part["problems"]), f"  {domain}", f"{part['exact_answer']:.4f}", "")
     console.print(table)
 
 

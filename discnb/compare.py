@@ -104,7 +104,7 @@ def verdict(difference: Mapping[str, Any], metric: str, alpha: float = 0.05) -> 
 
 
 def rows(summary: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
-    """A study's table for one metric: a row per arm, its mean and interval, its difference to the baseline, the verdict.
+    """A study's table for one metric: a row per arm, its mean and interval, its difference to the baseline, a verdict.
 
     The baseline's own row ends with its interval.
     """

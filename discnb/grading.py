@@ -61,6 +61,7 @@ def _marked(text: str) -> str:
 
 def _squeezed(text: str) -> str:
     """The text without what carries no meaning: spaces, dollar signs, a full stop at the end, capitals of words."""
+    text = re.sub(r"\{(\w)\}", r"\1", text)  # x_{1}
     text = re.sub(r"\\text\s*\{([^{}]*)\}|\\left(?![a-z])|\\right(?![a-z])|\\[,;! ]|\$", r" \1", text)
     # a capital matters in a formula
     text = re.sub(r"[A-Za-z]{3,}(?=\s+[A-Za-z]{2,})|(?<=[a-z]\s)[A-Za-z]{3,}", lambda word: word[0].lower(), text)
@@ -308,7 +309,7 @@ def _unit(text: str) -> Any | None:
     text = re.sub(r"\bper\b", "/", text.replace("°", "degree"))
     if len(text) > 60:
         return None
-    pieces = re.split(r"\s*([*/])\s*|\s+", text)
+    pieces = re.split(r"\s*([*/])\s*|\s+", re.sub(r"\s*\^\s*", "^", text))
     unit, sign = _registry().Unit(""), 1
     for piece in pieces:
         if piece in (None, "", "*", "/", "1"):

@@ -66,7 +66,7 @@ def _from_latex(text: str, depth: int = 0) -> str:
     if depth > DEEPEST:
         raise Unreadable("too deep")
     out, at = "", 0
-    text = text.replace("{,}", "")
+    text = re.sub(r"\{,\}|(?<=\d),\\!\s*(?=\d{3})", "", text)
 
     def group() -> str:
         nonlocal at
