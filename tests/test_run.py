@@ -102,7 +102,7 @@ def test_the_executed_notebook_is_whole_and_has_its_plots(tiny):
     notebook = nbformat.read(tiny[0] / "train.ipynb", as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [o for o in outputs if o.output_type == "error"]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
     assert sum("<iframe" in o.get("data", {}).get("text/html", "") for o in outputs) == 1  # the explorer
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
 
