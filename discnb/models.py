@@ -127,7 +127,7 @@ def _loading(source: str) -> Iterator[None]:
     """Whatever a strange file makes transformers or tokenizers raise is a ValueError that names the file's folder."""
     try:
         yield
-    except (ValueError, OSError, ImportError, MemoryError, torch.OutOfMemoryError):
+    except (OSError, ImportError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # tokenizers raises no other class
         what = " ".join(str(error).split())[:300]
