@@ -89,7 +89,7 @@ def _rows(source: str, revision: str | None) -> Iterator[dict[str, Any]]:
             rows = iter(load_dataset(source, split="train", streaming=True, revision=revision))
             while (row := next(rows, None)) is not None:
                 yield dict(row)
-    except (DatasetsError, pa.ArrowException, ValueError, OSError, TypeError, StopIteration, RecursionError) as error:
+    except (DatasetsError, pa.ArrowException, ValueError, OSError, TypeError, RuntimeError, StopIteration) as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise ValueError(f"{source} cannot be read ({what}); mend or remove the file") from error
     if kind not in FORMATS:
