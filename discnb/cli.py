@@ -18,11 +18,19 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .run import Run
 
+EXIT_CODES = {
+    0: "it was done",
+    1: "`discnb doctor` found something broken; or a fault of discnb's own, which shows a traceback",
+    2: "a mistake in what was given, a file that is missing or damaged, or a stage that failed: the message says which",
+    130: "interrupted; the same command goes on where it stopped",
+}
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Discrepancy-informed distillation: data, teacher, training, GGUF and llama.cpp, one stage or all.",
+    epilog="Exit codes: " + "; ".join(f"{code}, {what}" for code, what in EXIT_CODES.items()) + ".",
 )
 console = Console(highlight=False, markup=False)
 
@@ -196,6 +204,31 @@ def chat(
             print()
             if question:
                 return
+
+
+@app.command()
+def doctor(
+    run_dir: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder to look at too.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Look at the machine, the packages, llama.cpp, the weights and a run's files, and say what to mend."""
+    from .doctor import examine
+
+    found = []
+    for finding in examine(run_dir):
+        found.append(finding)
+        if not as_json:
+            colour = {"ok": "green", "missing": "yellow", "broken": "bold red"}[finding.state]
+            mend = f"; {finding.mend}" if finding.mend else ""
+            console.print(f"{finding.state:8}", style=colour, end="")
+            console.print(printable(f"{finding.what}: {finding.detail}{mend}"), soft_wrap=True)
+    broken = sum(finding.state == "broken" for finding in found)
+    if as_json:
+        print(json.dumps({"broken": broken, "findings": [finding.to_dict() for finding in found]}, indent=2))
+    if broken:
+        raise typer.Exit(1)
 
 
 def main() -> None:
