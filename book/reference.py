@@ -21,7 +21,7 @@ SETTINGS = [
 
 def command_line():
     """The page of the command `discnb`, from its own help texts."""
-    from discnb.cli import app
+    from discnb.cli import EXIT_CODES, app
 
     group = typer.main.get_command(app)
     lines = ["# The command line", "", "Written by `book/reference.py` from the help texts of `discnb`.", ""]
@@ -32,6 +32,9 @@ def command_line():
             help_text = (getattr(parameter, "help", None) or "").replace("\n", " ").replace("|", "\\|")
             lines.append(f"| {names} | {help_text} |")
         lines.append("")
+    lines += ["## Exit codes", "", "| | |", "|---|---|"]
+    lines += [f"| {code} | {what} |" for code, what in EXIT_CODES.items()]
+    lines.append("")
     return "\n".join(lines)
 
 

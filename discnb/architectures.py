@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers import AutoConfig, LlamaConfig, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 
+from .model_folder import check_model_folder
+
 REVISIONS = {
     "Qwen/Qwen3-30B-A3B-Instruct-2507": "0d7cf23991f47feeb3a57ecb4c9cee8ea4a17bfe",
     "Qwen/Qwen3-30B-A3B-Thinking-2507": "144afc2f379b542fdd4e85a1fcd5e1f79112d95d",
@@ -117,7 +119,8 @@ def architecture(source: str) -> PretrainedConfig:
         kind, values = _KNOWN[source]
         return kind(**copy.deepcopy(values))
     if (Path(source) / "config.json").is_file():
-        return AutoConfig.from_pretrained(source)
+        check_model_folder(Path(source), weights=False)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
     raise ValueError(
         f"no architecture is known of {source!r}; expected a folder with config.json, or one of {', '.join(_KNOWN)}"
     )

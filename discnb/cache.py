@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from datasets import Dataset
 from jaxtyping import Float, Int
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .checkpoint import atomic_path, file_facts, read_json, read_manifest, write_json
+from .checkpoint import DamagedFile, atomic_path, file_facts, read_json, read_manifest, write_json
 from .prompt import PROMPT_VERSION
 from .signal import token_signals
 from .teacher import STATES, OnlineTeacher
@@ -143,7 +143,11 @@ def write_cache(
     wanted = {_shard_name(split, number) for split, number, _ in share} | ({HEAD} if rank == 0 else set())
     record: dict[str, Any] = {"key": key, "world": world, "lengths": lengths, "files": {}}
     for path in sorted(folder.glob("rank-*.json")):
-        earlier = read_json(path)
+        try:
+            earlier = _rank_record(path)
+        except DamagedFile as damage:
+            log.warning("%s: what it lists is written again", damage)
+            continue
         _require(key, earlier["key"], path)
         kept = {name: facts for name, facts in earlier["files"].items() if name in wanted}
         record["files"] |= {name: facts for name, facts in kept.items() if _intact(folder / name, facts)}
@@ -187,14 +191,14 @@ def cache_facts(folder: Path) -> dict[str, Any]:
 
     `padding` is the share of the teacher's work that went into padding.
     """
-    first = read_json(folder / "rank-0.json") if (folder / "rank-0.json").exists() else None
+    first = _rank_record(folder / "rank-0.json") if (folder / "rank-0.json").exists() else None
     if first is None:
         raise ValueError(f"{folder} holds no teacher cache: rank 0 has not begun")
     world, files = first["world"], dict[str, Any]()
     shards = _shards(first["lengths"], first["key"]["shard_samples"])
     for rank in range(world):
         path = folder / f"rank-{rank}.json"
-        record = read_json(path) if path.exists() else {**first, "files": {}}
+        record = _rank_record(path) if path.exists() else {**first, "files": {}}
         _require(first["key"], record["key"], path)
         for split, number, _ in shards[rank::world]:
             if (name := _shard_name(split, number)) not in record["files"]:
@@ -206,7 +210,7 @@ def cache_facts(folder: Path) -> dict[str, Any]:
         for batch in _batches(lengths, first["key"]["batch_size"]):
             real += sum(lengths[i] for i in batch)
             padded += len(batch) * max(lengths[i] for i in batch)
-    facts = {name: first[name] for name in ("key", "lengths", "storage_kl") if name in first}
+    facts: dict[str, Any] = {name: first[name] for name in ("key", "lengths", "storage_kl") if name in first}
     return {**facts, "padding": 1 - real / padded if padded else 0.0, "known": files}
 
 
@@ -228,9 +232,10 @@ class CachedTeacher:
         facts = manifest or read_manifest(folder)
         if facts is None:
             raise ValueError(f"{folder} holds no complete teacher cache; `discnb cache` writes one")
-        if "batch_size" not in facts.get("key", {}):
+        if wrong := _what_is_wrong({**facts, "world": 1}):
             raise ValueError(
-                f"the teacher cache in {folder} is of a form no longer read; delete it, `discnb cache` writes it"
+                f"the teacher cache in {folder} is of a form no longer read; delete it, `discnb cache` writes it "
+                f"({wrong})"
             )
         _require(key or {}, facts["key"], folder)
         if split not in facts["lengths"]:
@@ -238,22 +243,27 @@ class CachedTeacher:
         self.folder, self.split = folder, split
         self.lengths: list[int] = facts["lengths"][split]
         self._place = _places(self.lengths, facts["key"]["shard_samples"])
+        self._rows = [sum(lengths) for lengths in _chunks(self.lengths, facts["key"]["shard_samples"])]
+        self._scaled = STORAGE[facts["key"]["storage"]] != STATES
         self._shards: dict[int, safe_open] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="teacher")
         self._ahead: dict[int, Future[Tensor]] = {}
 
     @cached_property
     def head(self) -> Float[Tensor, "V G"]:
-        with safe_open(self.folder / HEAD, "pt") as file:
+        with _opened(self.folder / HEAD, {"weight": (None, None)}) as file:
             return file.get_tensor("weight")
 
     def states(self, sample: int) -> Float[Tensor, "T G"]:
         """One sample's final hidden states, bfloat16."""
         shard, start = self._place[sample]
         if shard not in self._shards:
-            self._shards[shard] = safe_open(self.folder / _shard_name(self.split, shard), "pt")
-        file, rows = self._shards[shard], slice(start, start + self.lengths[sample])
-        return _decode({name: file.get_slice(name)[rows] for name in file.keys()})  # noqa: SIM118 (not a dict)
+            # bytes as they were written, but by whom? a shorter shard would give a sample its neighbour's states
+            rows, width = self._rows[shard], self.head.shape[1]
+            shapes = {"hidden": (rows, width), **({"scale": (rows, 1)} if self._scaled else {})}
+            self._shards[shard] = _opened(self.folder / _shard_name(self.split, shard), shapes)
+        file, part = self._shards[shard], slice(start, start + self.lengths[sample])
+        return _decode({name: file.get_slice(name)[part] for name in file.keys()})  # noqa: SIM118 (not a dict)
 
     def prefetch(self, index: list[int]) -> None:
         """Begin to read these samples in a thread, so that a slow disk and the training overlap."""
@@ -352,6 +362,51 @@ def _require(wanted: Mapping[str, Any], key: Mapping[str, Any], where: Path) -> 
             f"the teacher cache in {where} was made otherwise; delete it or choose another folder\n  "
             + "\n  ".join(differing)
         )
+
+
+def _rank_record(path: Path) -> dict[str, Any]:
+    """What a rank wrote of its share; a record that holds no such thing is a DamagedFile that names it."""
+    record = read_json(path)
+    if wrong := _what_is_wrong(record):
+        raise DamagedFile({path: f"is no record of a teacher cache: {wrong}"})
+    return record
+
+
+def _what_is_wrong(record: Any) -> str | None:
+    """What keeps a JSON value from being a rank's record, or None."""
+
+    def whole(value: Any, least: int) -> bool:
+        return type(value) is int and value >= least
+
+    if not isinstance(record, dict) or not all(isinstance(record.get(n), dict) for n in ("key", "lengths", "files")):
+        return "expected `key`, `lengths` and `files`"
+    key = record["key"]
+    if not all(whole(n, 1) for n in (key.get("shard_samples"), key.get("batch_size"), record.get("world"))):
+        return "expected numbers as shard_samples, batch_size and world"
+    if not isinstance(key.get("storage"), str) or key["storage"] not in STORAGE:
+        return f"storage is {key.get('storage')!r}"
+    for split, lengths in record["lengths"].items():
+        if not isinstance(lengths, list) or not all(whole(n, 0) for n in lengths):
+            return f"the lengths of {split!r} are no list of numbers"
+    for name, facts in record["files"].items():
+        if not isinstance(facts, dict) or not whole(facts.get("bytes"), 0) or not isinstance(facts.get("sha256"), str):
+            return f"{name!r} has no size and SHA-256"
+    return None
+
+
+def _opened(path: Path, shapes: Mapping[str, tuple[int | None, int | None]]) -> safe_open:
+    """A safetensors file of exactly these tensors; a size of None may be any."""
+    try:
+        file = safe_open(path, "pt")
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise DamagedFile({path: f"is no safetensors file ({error})"}) from error
+    if found.keys() != shapes.keys() or any(
+        len(shape) != 2 or any(want not in (None, got) for want, got in zip(shapes[name], shape, strict=True))
+        for name, shape in found.items()
+    ):
+        raise DamagedFile({path: f"holds {found}; expected {dict(shapes)}"})
+    return file
 
 
 def _intact(path: Path, facts: Mapping[str, Any]) -> bool:

@@ -55,11 +55,38 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in `path`; damaged text is a DamagedFile that names it."""
+    """The JSON value in `path`, without NaN and without a name twice; damaged text is a DamagedFile that names it."""
+    if path.exists() and not path.is_file():
+        raise DamagedFile({path: "is no file; expected JSON"})
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
         raise DamagedFile({path: f"is not valid JSON ({error})"}) from error
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in `path`, one a line; a damaged line is a DamagedFile that names it by number."""
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            rows.append(json.loads(line.decode(), parse_constant=_no_number, object_pairs_hook=_each_once))
+        except (ValueError, RecursionError) as error:
+            raise DamagedFile({path: f"has no valid JSON in line {number} ({error})"}) from error
+        if not isinstance(rows[-1], dict):
+            raise DamagedFile({path: f"has no object in line {number}"})
+    return rows
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
 
 
 def sha256(path: Path) -> str:
@@ -93,15 +120,24 @@ def write_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a complete folder, or None where there is none; a damaged file is a DamagedFile that names it."""
+    """The manifest of a complete folder, or None where there is none; a damaged file is a DamagedFile that names it.
+
+    No name in it can lead out of the folder: not by `..`, nor as an absolute path, nor through a link.
+    """
     if not (folder / MANIFEST).exists():
         return None
     manifest = read_json(folder / MANIFEST)
-    faults = {}
+    if wrong := _what_is_wrong(manifest):
+        raise DamagedFile({folder / MANIFEST: f"is no manifest: {wrong}"})
+    faults, inside = {}, folder.resolve()
     for name, expected in manifest["files"].items():
         path = folder / name
-        if not path.exists():
+        if path.is_symlink() or not path.resolve().is_relative_to(inside):
+            faults[path] = f"is a link; expected a file in {folder} itself"
+        elif not path.exists():
             faults[path] = f"is missing although {folder / MANIFEST} lists it"
+        elif not path.is_file():
+            faults[path] = f"is no file although {folder / MANIFEST} lists it as one"
         elif path.stat().st_size != expected["bytes"]:
             faults[path] = f"has {path.stat().st_size} bytes; its manifest says {expected['bytes']}"
         elif sha256(path) != expected["sha256"]:
@@ -111,6 +147,28 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def _what_is_wrong(manifest: Any) -> str | None:
+    """What keeps a JSON value from being a manifest, or None."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return "expected an object with `files`, an object"
+    for name, facts in manifest["files"].items():
+        if not is_inner_path(name):
+            return f"it lists {name!r}; expected a path inside its folder"
+        if (
+            not isinstance(facts, dict)
+            or type(facts.get("bytes")) is not int
+            or not isinstance(facts.get("sha256"), str)
+        ):
+            return f"it gives {name!r} {facts!r:.80}; expected `bytes`, a number, and `sha256`, a text"
+    return None
+
+
+def is_inner_path(name: str) -> bool:
+    """Does the relative path `name` stay inside the folder it is joined to, on any system?"""
+    parts = name.split("/")
+    return name.isprintable() and "\\" not in name and ":" not in parts[0] and not {"", ".", ".."} & set(parts)
+
+
 def mend(folder: Path) -> dict[str, Any] | None:
     """The manifest of a complete folder, or None; what is damaged is named, and deleted so that it is made again."""
     try:
@@ -118,7 +176,10 @@ def mend(folder: Path) -> dict[str, Any] | None:
     except DamagedFile as damage:
         log.warning("%s: made again", damage)
         for path in [folder / MANIFEST, *damage.paths]:
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.parent.resolve().is_relative_to(folder.resolve()):  # not through a linked folder
+                path.unlink(missing_ok=True)
         return None
 
 
@@ -146,7 +207,7 @@ def keep_newest(folder: Path, count: int) -> None:
 def step_of(path: Path) -> int:
     """The step in the name of a `checkpoint-<step>` folder, or -1 where there is none."""
     number = path.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isascii() and number.isdigit() else -1
 
 
 def _fsync(path: Path) -> None:

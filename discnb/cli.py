@@ -13,18 +13,27 @@ from rich.table import Table
 
 from .checkpoint import read_json, write_json
 from .notebook import NotebookError
+from .printable import printable
 
 if TYPE_CHECKING:
     from .plan import Plan
     from .run import Run
+
+EXIT_CODES = {
+    0: "it was done",
+    1: "`discnb doctor` found something broken; or a fault of discnb's own, which shows a traceback",
+    2: "a mistake in what was given, a file that is missing or damaged, or a stage that failed: the message says which",
+    130: "interrupted; the same command goes on where it stopped",
+}
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Discrepancy-informed distillation: data, teacher, training, GGUF and llama.cpp, one stage or all.",
+    epilog="Exit codes: " + "; ".join(f"{code}, {what}" for code, what in EXIT_CODES.items()) + ".",
 )
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)
 
 Preset = Annotated[
     str | None,
@@ -238,6 +247,9 @@ def plan(
     from .presets import preset as named_preset
     from .scale import scale
 
+    for name, value in {"--samples": samples, "--tokens": tokens, "--mfu": mfu, "--gpus": gpus}.items():
+        if value is not None and not 0 < value < 2**63:
+            raise ValueError(f"{name} is {value}; expected a number > 0")
     config = override(named_preset(preset), _changes(settings))
     count = None if samples is None else round(samples)
     made = make_plan(config, gpu=gpu, gpus=gpus, samples=count, tokens_per_sample=tokens, mfu=mfu)
@@ -294,24 +306,60 @@ def chat(
         raise ValueError(f"{path} does not exist; `discnb export` writes it")
     with LlamaModel(path, threads=opened.config.export.threads) as model:
         while True:
-            text = question or console.input("[bold]Problem[/] (empty to leave): ").strip()
+            text = question or console.input("Problem (empty to leave): ").strip()
             if not text:
                 return
+            if text != text.encode(errors="replace").decode():
+                raise ValueError("the problem is not valid UTF-8; expected text")
             for piece in model.generate(prompt_for(text), max_new_tokens=max_tokens):
-                print(piece, end="", flush=True)
+                print(printable(piece), end="", flush=True)
             print()
             if question:
                 return
 
 
+@app.command()
+def doctor(
+    run_dir: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder to look at too.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Look at the machine, the packages, llama.cpp, the weights and a run's files, and say what to mend."""
+    from .doctor import examine
+
+    found = []
+    for finding in examine(run_dir):
+        found.append(finding)
+        if not as_json:
+            colour = {"ok": "green", "missing": "yellow", "broken": "bold red"}[finding.state]
+            mend = f"; {finding.mend}" if finding.mend else ""
+            console.print(f"{finding.state:8}", style=colour, end="")
+            console.print(printable(f"{finding.what}: {finding.detail}{mend}"), soft_wrap=True)
+    broken = sum(finding.state == "broken" for finding in found)
+    if as_json:
+        print(json.dumps({"broken": broken, "findings": [finding.to_dict() for finding in found]}, indent=2))
+    if broken:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """The command's entry: a user's mistake is one line on standard error and exit code 2, not a traceback."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
         app()
     except (ValueError, FloatingPointError, OSError, ImportError, NotebookError) as error:
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"discnb: {error}")
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"discnb: {printable(str(error))}")
         sys.exit(2)
+
+
+class _Printable(logging.Formatter):
+    """Warnings name files and quote texts from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _changes(settings: list[str] | None) -> dict[str, Any]:
@@ -345,8 +393,8 @@ def _show_results(opened: "Run") -> None:
     _show_evaluation(results["eval"])
     _show_files(results["gguf"])
     _show_grades(results["grades"])
-    console.print("[bold]A derivation by the Q4_K_M file[/]\n")
-    print(f"Problem: {results['question']}\n\n{results['gguf']['Q4_K_M']['generation'].strip()}\n")
+    console.print("A derivation by the Q4_K_M file\n", style="bold")
+    print(printable(f"Problem: {results['question']}\n\n{results['gguf']['Q4_K_M']['generation'].strip()}\n"))
     seconds = results["seconds"]
     spent = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
     print(f"{sum(seconds.values()):.0f} s ({spent}). Everything is in {opened.folder}/")
@@ -481,7 +529,7 @@ def _show_scale(plan: "Plan") -> None:
     from .scale import scale
 
     big, busy = scale(plan), plan.stage("train").devices
-    console.print(f"\n[bold]At {sum(plan.samples.values()):,} samples[/]")
+    console.print(f"\nAt {sum(plan.samples.values()):,} samples", style="bold")
     for line in (
         f"cache: {big.cache_bytes / 1e12:,.2f} TB, {big.shards:,} shards of {big.shard_bytes / 1e6:,.0f} MB",
         f"better: {big.wise_shard_samples:,} samples to a shard of {big.wise_shard_bytes / 1e9:,.1f} GB, "

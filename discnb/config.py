@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -46,6 +47,8 @@ class DataConfig:
         _positive(self, "size", "max_length", "train_samples", "eval_samples")
         if (self.kinds or self.novel_kinds) and self.source != "mini":
             raise ValueError(f"data.source is {self.source!r}; only `mini` has kinds to choose or to keep out")
+        if self.size > 100_000:
+            raise ValueError(f"data.size is {self.size}; the built-in corpus has problems for at most 100,000 samples")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +170,8 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "parity_samples", "importance_samples", "generated_tokens", "threads")
+        if self.threads > 512:
+            raise ValueError(f"export.threads is {self.threads}; llama.cpp takes at most 512")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,13 +256,19 @@ def _read(value: Any, kind: Any, name: str) -> Any:
             return words[str(value).lower()]
     elif isinstance(value, bool):
         pass  # true is no number
+    elif wanted is str:
+        if isinstance(value, str) and value.isprintable():
+            return value
+        raise ValueError(f"{name} is {value!r}; expected a text without control characters")
     elif wanted is int and isinstance(value, float) and not value.is_integer():
         pass
     else:
         try:
-            return wanted(value)
-        except (TypeError, ValueError):
-            pass
+            number = wanted(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if abs(number) < 2**63:  # neither NaN nor infinite, nor what no integer of 64 bits can hold
+            return number
     raise ValueError(f"{name} is {value!r}; expected {wanted.__name__}")
 
 

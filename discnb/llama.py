@@ -3,13 +3,15 @@
 import codecs
 import ctypes
 import logging
+import os
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +19,11 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .gguf import gguf_tensors
+from .gguf_header import gguf_tensors
 
 BATCH = 256  # tokens decoded at once; llama.cpp keeps a second copy of that many rows of logits
 TIMED_TOKENS = 32
+MAX_THREADS = 512  # GGML_MAX_N_THREADS
 
 log = logging.getLogger(__name__)
 recent_errors: deque[str] = deque(maxlen=8)
@@ -34,31 +37,38 @@ class LlamaModel:
     """
 
     def __init__(self, path: str | Path, *, context: int = 1024, threads: int = 2, exact: bool = False):
-        gguf_tensors(path)  # llama.cpp's own word on a broken file is only "failed to load"
-        self._api = load_llama_cpp()
-        cache_type = self._api.GGML_TYPE_F32 if exact else self._api.GGML_TYPE_F16
+        if not 1 <= threads <= MAX_THREADS:
+            raise ValueError(f"{threads} threads asked for; llama.cpp takes 1 to {MAX_THREADS}")
+        gguf_tensors(path)  # llama.cpp's own word on a broken file is only "failed to load", if it does not abort
+        self._api = api = load_llama_cpp()
+        self._model = self._context = None
         recent_errors.clear()
-        try:
-            self._llama = self._api.Llama(
-                str(path),
-                n_ctx=context,
-                n_batch=BATCH,
-                n_threads=threads,
-                n_threads_batch=threads,
-                type_k=cache_type,
-                type_v=cache_type,
-                verbose=False,
+        # not through llama_cpp.Llama: that one compiles the chat template, which is a program from outside
+        model = api.llama_model_default_params()
+        model.n_gpu_layers = 0
+        self._model = api.llama_model_load_from_file(os.fsencode(path), model)
+        if self._model is None:
+            raise ValueError(f"llama.cpp cannot open {path}: {'; '.join(recent_errors) or 'it does not say why'}")
+        settings = api.llama_context_default_params()
+        settings.n_ctx, settings.n_batch, settings.n_ubatch = context, min(context, BATCH), min(context, BATCH)
+        settings.n_threads = settings.n_threads_batch = threads
+        settings.type_k = settings.type_v = api.GGML_TYPE_F32 if exact else api.GGML_TYPE_F16
+        settings.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self._context = api.llama_init_from_model(self._model, settings)
+        if self._context is None:
+            api.llama_model_free(self._model)
+            raise ValueError(
+                f"llama.cpp cannot hold {context} tokens of {path}: {'; '.join(recent_errors) or 'not enough memory?'}"
             )
-        except ValueError as error:
-            raise ValueError(f"llama.cpp cannot open {path}: {'; '.join(recent_errors) or error}") from error
         self.context = context
-        self._vocab = self._api.llama_model_get_vocab(self._llama.model)
-        self.vocab_size = self._api.llama_vocab_n_tokens(self._vocab)
+        self._vocab = api.llama_model_get_vocab(self._model)
+        self.vocab_size = api.llama_vocab_n_tokens(self._vocab)
         self._uses = 0
-        self._batch = self._api.llama_batch_init(BATCH, 0, 1)
+        self._batch = api.llama_batch_init(BATCH, 0, 1)
         for i in range(BATCH):
             self._batch.n_seq_id[i] = 1
             self._batch.seq_id[i][0] = 0
+        self._free = weakref.finalize(self, _free, api, self._batch, self._context, self._model)
 
     def __enter__(self) -> "LlamaModel":
         return self
@@ -68,10 +78,8 @@ class LlamaModel:
 
     def close(self) -> None:
         """Nothing; frees the model. It cannot be used afterwards."""
-        if self._llama is not None:
-            self._api.llama_batch_free(self._batch)
-            self._llama.close()
-            self._llama = None
+        self._free()
+        self._model = self._context = None
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of the text, without BOS; control tokens spelled out in it stay text."""
@@ -132,7 +140,7 @@ class LlamaModel:
 
     def _check_open(self) -> None:
         """Nothing; ValueError once the model is closed."""
-        if self._llama is None:
+        if self._model is None:
             raise ValueError("This LlamaModel is closed; open the file again.")
 
     def _start(self, ids: Sequence[int]) -> None:
@@ -143,7 +151,7 @@ class LlamaModel:
         if not 0 <= min(ids) <= max(ids) < self.vocab_size:
             raise ValueError(f"Token ids run from {min(ids)} to {max(ids)}; expected 0 to {self.vocab_size - 1}.")
         self._uses += 1
-        self._api.llama_memory_clear(self._api.llama_get_memory(self._llama.ctx), False)
+        self._api.llama_memory_clear(self._api.llama_get_memory(self._context), False)
 
     def _decode(self, ids: Sequence[int], past: int, *, every: bool) -> Float32[np.ndarray, "rows vocab"]:
         """Logits after every one of at most BATCH tokens, or after the last only; overwritten by the next call."""
@@ -156,11 +164,17 @@ class LlamaModel:
         wanted[:] = every
         wanted[-1] = True
         recent_errors.clear()
-        code = self._api.llama_decode(self._llama.ctx, self._batch)
+        code = self._api.llama_decode(self._context, self._batch)
         if code != 0:
             raise RuntimeError(f"llama.cpp failed to decode {count} tokens: {'; '.join(recent_errors) or code}")
         rows = count if every else 1
-        return np.ctypeslib.as_array(self._api.llama_get_logits(self._llama.ctx), (rows, self.vocab_size))
+        return np.ctypeslib.as_array(self._api.llama_get_logits(self._context), (rows, self.vocab_size))
+
+
+def _free(api: ModuleType, batch: Any, context: Any, model: Any) -> None:
+    api.llama_batch_free(batch)
+    api.llama_free(context)
+    api.llama_model_free(model)
 
 
 class Parity(NamedTuple):
@@ -270,5 +284,6 @@ def load_llama_cpp() -> ModuleType:
             log.error("llama.cpp: %s", line)
 
     llama_cpp.llama_log_set(on_log, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
     _log_callbacks.append(on_log)  # C holds only the address: without a reference Python frees it
     return llama_cpp

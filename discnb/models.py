@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -27,6 +28,7 @@ from transformers import (
 
 from .architectures import architecture, shrink
 from .gguf import pre_tokenizer, read_gguf
+from .model_folder import check_config, check_model_folder, check_tokenizer_folder
 
 SMOLLM2 = "smollm2"
 GROUPED = "grouped_mm"
@@ -64,13 +66,24 @@ def load_model(
                 f"no model at {source!r}; expected {SMOLLM2!r}, a .gguf file, a folder with config.json and "
                 "model.safetensors, or a hub id `owner/name`"
             )
-        if is_folder and not (Path(source) / "config.json").exists():
-            raise ValueError(f"the folder {source} holds no config.json; expected one written by save_pretrained")
-        where = {} if is_folder or revision is None else {"revision": revision}
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        where = _check(source, revision)
+        tokenizer = read_tokenizer(source, revision=revision)
         # straight to the device: the host need not hold the teacher
         place: dict[str, Any] = {"device_map": device if device == "auto" else {"": device}} if device != "cpu" else {}
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **where, **place)
+        with _loading(source):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,  # said, or transformers asks at the terminal
+                output_loading_info=True,
+                **where,
+                **place,
+            )
+        model, report = loaded
+        # transformers would give a tensor that is not there random numbers, and a warning
+        if faults := {what: sorted(map(str, names))[:3] for what, names in report.items() if names}:
+            raise ValueError(f"the weights of {source} are not those of its config.json: {faults}")
     experts = model.get_experts_implementation()[""]
     if getattr(model.config, "num_experts", None) and experts != GROUPED:
         raise ValueError(f"{source} computes its experts by {experts!r}; expected {GROUPED!r}, which this torch lacks")
@@ -82,9 +95,45 @@ def load_tokenizer(source: str, *, revision: str | None = None) -> tuple[PreTrai
     if source == SMOLLM2 or source.endswith(".gguf"):
         model, tokenizer = load_model(source)
         return tokenizer, model.config.vocab_size
-    where = {} if Path(source).is_dir() or revision is None else {"revision": revision}
-    config = AutoConfig.from_pretrained(source, **where)
-    return AutoTokenizer.from_pretrained(source, **where), config.vocab_size
+    where = _check(source, revision, weights=False)
+    with _loading(source):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
+    return read_tokenizer(source, revision=revision), config.vocab_size
+
+
+def read_tokenizer(source: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder or of a hub id; no code of its own is run, and its chat template is not either."""
+    if Path(source).is_dir():
+        check_tokenizer_folder(Path(source))
+        revision = None
+    with _loading(source):
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, revision=revision)
+
+
+def _check(source: str, revision: str | None, *, weights: bool = True) -> dict[str, str]:
+    """The revision as transformers takes it, once the folder, or the hub's configuration, was found to be harmless."""
+    if Path(source).is_dir():
+        check_model_folder(Path(source), weights=weights)
+        return {}
+    where = {} if revision is None else {"revision": revision}
+    with _loading(source):
+        config, _ = PreTrainedConfig.get_config_dict(source, **where)
+    check_config(config, f"config.json of {source}")
+    return where
+
+
+@contextmanager
+def _loading(source: str) -> Iterator[None]:
+    """Whatever a strange file makes transformers or tokenizers raise is a ValueError that names the file's folder."""
+    try:
+        yield
+    except (OSError, ImportError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # tokenizers raises no other class
+        what = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{source} cannot be loaded ({type(error).__name__}: {what}); expected a folder written by save_pretrained"
+        ) from error
 
 
 def smollm2_file() -> Path:

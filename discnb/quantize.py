@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .checkpoint import atomic_path
-from .gguf import ARCHITECTURES, FILE_TYPES, gguf_name, gguf_tensors
+from .gguf import ARCHITECTURES, FILE_TYPES, gguf_name
+from .gguf_header import gguf_tensors
 from .llama import load_llama_cpp, recent_errors
 
 QUANTIZATIONS = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M")

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from datasets import Dataset, disable_progress_bars
 from torch.utils.tensorboard import SummaryWriter
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from . import __version__, gguf, llama, models, ranks
 from .cache import CachedTeacher, cache_bytes, cache_facts, cache_key, data_key, write_cache
 from .card import model_card
-from .checkpoint import mend, read_json, read_manifest, write_json, write_manifest, write_text
+from .checkpoint import mend, read_json, read_json_lines, read_manifest, write_json, write_manifest, write_text
 from .config import SHRUNKEN, STREAM, RunConfig, changed, override, settings
 from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
@@ -64,24 +64,40 @@ def open_run(
     """
     disable_progress_bars()  # of transformers and datasets: a run shows its own
     transformers_logging.disable_progress_bar()
-    folder = Path(run_dir) if run_dir else Path("runs") / (preset or "mini")
-    saved = read_json(folder / "config.json") if (folder / "config.json").exists() else None
-    if folder.is_dir() and saved is None and any(path.suffix != ".tmp" for path in folder.iterdir()):
+    base = named_preset(preset or "mini")
+    folder = Path(run_dir) if run_dir else Path("runs") / base.preset
+    if not str(folder).isprintable():
+        raise ValueError(f"the run's folder is {str(folder)!r}; expected a name without control characters, in UTF-8")
+    was = saved_config(folder) if (folder / "config.json").exists() else None
+    if folder.is_dir() and was is None and any(path.suffix != ".tmp" for path in folder.iterdir()):
         raise ValueError(f"{folder} holds files but no config.json, so it is not a run; choose an empty folder")
-    if must_exist and saved is None:
+    if must_exist and was is None:
         raise ValueError(f"there is no run in {folder}; `discnb run` makes one")
-    # a setting that the run is older than had its preset's value
-    was = None if saved is None else override(named_preset(saved["preset"]), settings(saved))
-    config = override(was if was and preset is None else named_preset(preset or "mini"), overrides or {})
+    config = override(was if was and preset is None else base, overrides or {})
     if was and (differing := changed(config.to_dict(), was.to_dict())):
         lines = (f"{name} = {new!r} (the run has {old!r})" for name, (new, old) in differing.items())
         raise ValueError(
             f"{folder} was made with other settings; choose another --run-dir for\n  " + "\n  ".join(lines)
         )
     ranks.wait()  # until all have seen whether there was a run
-    if saved is None and ranks.rank() == 0:
+    if was is None and ranks.rank() == 0:
         write_json(folder / "config.json", config.to_dict())
     return Run(folder, config)
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """The settings in a run's `config.json`; one that holds no settings is a ValueError that names it."""
+    path = folder / "config.json"
+    saved = read_json(path)
+    try:
+        if not isinstance(saved, dict) or not isinstance(saved.get("preset"), str):
+            raise ValueError("expected an object with the preset's name and a section per concern")
+        if wrong := [name for name, section in saved.items() if name != "preset" and not isinstance(section, dict)]:
+            raise ValueError(f"{wrong[0]!r} is no section of settings")
+        # a setting that the run is older than had its preset's value
+        return override(named_preset(saved["preset"]), settings(saved))
+    except ValueError as error:
+        raise ValueError(f"{path} is not of a run: {error}; mend it, or choose another --run-dir") from error
 
 
 @dataclass
@@ -423,7 +439,7 @@ class Run:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer teacher and student share."""
-        return AutoTokenizer.from_pretrained(self._source / "teacher" / "tokenizer")
+        return models.read_tokenizer(str(self._source / "teacher" / "tokenizer"))
 
     @cached_property
     def collator(self) -> Collator:
@@ -432,7 +448,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, float]]:
         """One row per optimizer step."""
-        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        return read_json_lines(self.folder / "metrics.jsonl")
 
     def teacher_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The teacher itself, which only the cache and a pruned student need."""

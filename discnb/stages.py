@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from . import ranks
-from .checkpoint import mend, read_json, write_json, write_manifest
+from .checkpoint import DamagedFile, mend, read_json, write_json, write_manifest
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,12 @@ class Stages:
         """The manifest of a finished stage, or None after its folder was made ready for the work."""
         record = place / "inputs.json"
         manifest = mend(place)
-        if not record.exists() or read_json(record) != inputs:
+        try:
+            same = record.exists() and read_json(record) == inputs
+        except DamagedFile as damage:
+            # what lies there may have cost hours, and nothing says any more what it was made of
+            raise ValueError(f"{damage}; move {place} away, and stage {name} is done again") from damage
+        if not same:
             if place.exists() and any(place.iterdir()):
                 log.warning("%s was made of other inputs: stage %s is done again", place, name)
             for leftover in (place, *(self.folder / other for other in beside)):

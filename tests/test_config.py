@@ -44,7 +44,7 @@ def test_overrides_are_read_as_the_settings_type():
         ({"data.max_length": 1.5}, "data.max_length is 1.5; expected int"),
         ({"data.max_length": True}, "data.max_length is True; expected int"),
         ({"data.max_length": 0}, "data.max_length is 0; expected"),
-        ({"train.learning_rate": "nan"}, "train.learning_rate is nan"),
+        ({"train.learning_rate": "nan"}, "train.learning_rate is 'nan'; expected float"),
         ({"train.min_learning_rate": 1.0}, "train.min_learning_rate is 1.0"),
         ({"objective.align": "up"}, "align is 'up'"),
     ],

@@ -22,7 +22,8 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from discnb.gguf import gguf_tensors, read_gguf, write_gguf
+from discnb.gguf import read_gguf, write_gguf
+from discnb.gguf_header import gguf_tensors
 from discnb.quantize import QUANTIZATIONS, importance_matrix, quantize
 from tests.conftest_gguf import (
     CALIBRATION_TEXT,

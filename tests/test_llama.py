@@ -2,7 +2,6 @@
 
 import unicodedata
 
-import gguf
 import numpy as np
 import pytest
 import torch
@@ -226,10 +225,8 @@ def test_llama_cpp_is_silent_but_its_errors_reach_the_exception(tmp_path, capfd)
     with LlamaModel(float_file("qwen3", "F16"), threads=1) as model:
         model.logits([1, 2])
     assert capfd.readouterr() == ("", "")
-    writer = gguf.GGUFWriter(tmp_path / "other.gguf", "gemma99")
-    writer.add_tensor("token_embd.weight", np.zeros((4, 32), dtype=np.float32))
-    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
-        write()
-    writer.close()
-    with pytest.raises(ValueError, match=r"cannot open .*other\.gguf.*unknown model architecture: 'gemma99'"):
+    data = float_file("qwen3", "F16").read_bytes()
+    assert data.count(b"qwen2") == 1
+    (tmp_path / "other.gguf").write_bytes(data.replace(b"qwen2", b"qwen9"))
+    with pytest.raises(ValueError, match=r"cannot open .*other\.gguf.*unknown pre-tokenizer type: 'qwen9'"):
         LlamaModel(tmp_path / "other.gguf")

@@ -39,13 +39,6 @@ def test_ci_runs_the_readmes_test_command():
     assert "make test" in (ROOT / "README.md").read_text() and "make run" in (ROOT / "README.md").read_text()
 
 
-def test_no_code_from_outside_is_trusted():
-    for path in ROOT.glob("discnb/**/*.py"):
-        text = path.read_text()
-        for word in ("trust_remote_code", "pickle", "torch.load", "eval(", "exec(", "shell=True", "os.system"):
-            assert not re.search(rf"(?<![\w.]){re.escape(word)}", text), f"{word} in {path}"
-
-
 def test_importing_the_package_and_asking_for_help_loads_no_torch():
     code = "import sys, discnb, discnb.cli, discnb.prompt, discnb.data; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -2,18 +2,22 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import load_dataset
+from datasets import load_dataset, load_dataset_builder
+from datasets.exceptions import DatasetsError
 
 from discnb.checkpoint import atomic_path
 from discnb.data.stem import ALIASES, EVAL_SHARE, read_text
 
+FORMATS = ("parquet", "json", "csv", "arrow", "text")
+"""Kinds of data files that are read; others unpack archives or decode media, by many more libraries."""
 BATCH = 1000
 """Rows in memory at a time."""
 SCHEMA = pa.schema([(name, pa.string()) for name in (*ALIASES, "domain")])
@@ -34,14 +38,17 @@ def write_stream(
     reads: with `limits` (samples of `train` and `eval`) reading ends when both are full. Rows stay in their order; it
     is training that shuffles. A row without usable text is a ValueError, or with bad_rows="skip" left out and counted.
     """
-    rows = load_dataset(source, split="train", streaming=True, revision=revision)
-    columns = {field: alias for field, all in ALIASES.items() for alias in all[::-1] if alias in rows.column_names}
+    rows = _rows(source, revision)
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{source} holds no rows; expected a folder of data files or a hub dataset")
+    columns = {field: alias for field, all in ALIASES.items() for alias in all[::-1] if alias in first}
     if missing := [field for field in ALIASES if field not in columns]:
         raise ValueError(
             f"{source} has no column for {', '.join(missing)}; looked for "
-            f"{'; '.join(', '.join(ALIASES[field]) for field in missing)}, found {', '.join(rows.column_names)}"
+            f"{'; '.join(', '.join(ALIASES[field]) for field in missing)}, found {', '.join(first)}"
         )
-    numbered, used, skipped = enumerate(rows), dict.fromkeys(limits, 0), 0
+    numbered, used, skipped = enumerate(chain([first], rows)), dict.fromkeys(limits, 0), 0
     left = {split: math.inf if limit is None else limit for split, limit in limits.items()}
     with ExitStack() as files:
         writers = {
@@ -72,10 +79,27 @@ def write_stream(
     return used, skipped
 
 
+def _rows(source: str, revision: str | None) -> Iterator[dict[str, Any]]:
+    """The rows of a source's training split; whatever a damaged file makes of itself is a ValueError that names it."""
+    if not source or not source.isprintable():
+        raise ValueError(f"the stream's source is {source!r}; expected a folder of data files or a hub dataset's id")
+    try:
+        kind = load_dataset_builder(source, revision=revision).__module__.rpartition(".")[2]
+        if kind in FORMATS:
+            rows = iter(load_dataset(source, split="train", streaming=True, revision=revision))
+            while (row := next(rows, None)) is not None:
+                yield dict(row)
+    except (DatasetsError, pa.ArrowException, ValueError, OSError, TypeError, RuntimeError, StopIteration) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ValueError(f"{source} cannot be read ({what}); mend or remove the file") from error
+    if kind not in FORMATS:
+        raise ValueError(f"{source} holds data of the kind {kind!r}; expected files of {', '.join(FORMATS)}")
+
+
 def _sample(row: dict[str, Any], columns: dict[str, str]) -> dict[str, str]:
     sample = {"domain": str(row.get("domain") or "")}
     for field, column in columns.items():
-        value = row[column]
+        value = row.get(column)
         if value is not None and not isinstance(value, str):
             raise ValueError(f"column {column!r} holds {type(value).__name__}; expected text")
         try:

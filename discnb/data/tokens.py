@@ -78,12 +78,13 @@ def tokenize_samples(
         input_ids: list[list[int]] = []
         proof: list[list[bool]] = []
         for sample, encoding in zip(samples, encodings, strict=True):
-            ids = [*encoding.ids, eos]
-            inside = [*proof_token_mask(encoding.offsets, sample.proof_span), False]
-            longest = max(longest, len(ids))
-            truncated += len(ids) > max_length
-            input_ids.append(ids[:max_length])
-            proof.append(inside[:max_length])
+            length = len(encoding) + 1
+            encoding.truncate(max_length)  # in Rust: as Python lists the offsets of a very long text take a minute
+            inside = proof_token_mask(encoding.offsets, sample.proof_span)
+            longest = max(longest, length)
+            truncated += length > max_length
+            input_ids.append([*encoding.ids, eos][:max_length])
+            proof.append([*inside, False][:max_length])
 
         tokens += sum(map(len, input_ids))
         proof_tokens += sum(map(sum, proof))
