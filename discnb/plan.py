@@ -412,6 +412,7 @@ def _assumptions(ask: _Ask, tokens_per_sample: float | None) -> Iterator[str]:
         yield f"assumed: {CORE / 1e9:.0f} GFLOP/s to a core of this CPU"
     yield "assumed: batches have padding and go with a mask, unless of one; experts run in groups (`grouped_mm`)"
     yield "assumed: the head has its padded rows; a third of the tokens at most are singular; AdamW is fused"
+    yield f"not counted: grading, up to {c.grade.new_tokens:,} tokens for each of {c.grade.samples:,} held-out problems"
     if _ranks(ask) > 1:
         yield f"assumed: {c.train.parallel} keeps " + (
             "two layers, the gradients of one and the embedding whole"
