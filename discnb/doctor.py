@@ -22,7 +22,9 @@ PACKAGES = (
     "pyarrow", "papermill", "ipykernel", "anywidget", "matplotlib", "typer",
 )  # fmt: skip
 """What a run, its notebook and its explorer need."""
-STAGES = {"data": "data", "cache": "teacher", "train": "student", "eval": "eval", "export": "gguf"}
+STAGES = {
+    "data": "data", "cache": "teacher", "train": "student", "eval": "eval", "export": "gguf", "grade": "grades",
+}  # fmt: skip
 """Each stage of a run, in order, and its folder."""
 LEAST_MEMORY = 4 << 30
 LEAST_DISK = 2 << 30
