@@ -17,7 +17,6 @@ from .printable import printable
 from .show import console
 
 if TYPE_CHECKING:
-    from .plan import Plan
     from .run import Run
 
 EXIT_CODES = {
@@ -39,7 +38,7 @@ Preset = Annotated[
     str | None,
     typer.Option(
         help="Settings to start from: tiny, mini, book, stem_proof_1_7b, sft_1_7b, thinking_0_6b, thinking_1_7b, "
-        "coder_1_7b, cpu_fp32, or an ablation's: ablation_tiny, ablation_mini, ablation_drift. An existing run keeps its own.",
+        "coder_1_7b, cpu_fp32, ablation_tiny, ablation_mini or ablation_drift. An existing run keeps its own.",
         show_default=False,
     ),
 ]
