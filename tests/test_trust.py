@@ -1,6 +1,7 @@
 """No code from outside is run: read off the syntax tree of every Python file that is ours."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,13 @@ def test_the_check_lets_pass_what_is_safe():
 def test_everything_of_ours_is_looked_at():
     folders = {path.relative_to(ROOT).parts[0] for path in FILES}
     assert {"discnb", "book", "benchmarks"} <= folders and len(FILES) > 60
+
+
+def test_what_the_security_page_names_is_there():
+    text = (ROOT / "SECURITY.md").read_text()
+    paths = set(re.findall(r"`((?:tests|discnb|launch|book|benchmarks)/[\w/.]*)`", text))
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    hostile = {f"tests/hostile/{path.name}" for path in (ROOT / "tests" / "hostile").glob("test_*.py")}
+    assert hostile <= paths and "tests/test_trust.py" in paths
+    assert "textContent" in (ROOT / "discnb/explore/static/view.js").read_text()
+    assert "innerHTML" not in (ROOT / "discnb/explore/static/view.js").read_text()
