@@ -54,7 +54,7 @@ STUDIES = {
     "mini": Study(
         "ablation_mini", (BASELINE, "disc", "disc_random", "disc_no_smoothing", "disc_card", "ce"), (1, 2, 3)
     ),
-    "drift": Study("ablation_drift", (BASELINE, "disc", "ce"), (1,), curves=True),
+    "drift": Study("ablation_drift", (BASELINE, "ce"), (1,), curves=True),
 }
 
 
