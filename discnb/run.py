@@ -7,7 +7,6 @@ stages it needs, so any of them may be called on an empty folder.
 import json
 import logging
 import platform
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,11 +21,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
-from . import __version__, gguf, llama, models, ranks
+from . import __version__, gguf, llama, models, pair, ranks
 from .cache import CachedTeacher, cache_bytes, cache_facts, cache_key, data_key, write_cache
 from .card import model_card
-from .checkpoint import mend, read_json, read_json_lines, read_manifest, write_json, write_manifest, write_text
-from .config import SHRUNKEN, STREAM, RunConfig, changed, override, settings
+from .checkpoint import mend, read_json, read_json_lines, read_manifest, write_json, write_text
+from .config import STREAM, RunConfig, changed, override, settings
 from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
 from .data.stream import write_stream
@@ -35,11 +34,11 @@ from .explore.record import TEMPERATURES, TokenRecord, token_records
 from .footprint import engine_flops, forward_flops, shape_of
 from .presets import preset as named_preset
 from .progress import progress
-from .prompt import format_sample, prompt_for
+from .prompt import prompt_for
 from .quantize import QUANTIZATIONS, importance_matrix, quantize
 from .stages import Stages
 from .teacher import OnlineTeacher, Teacher
-from .train import DiscTrainer, DistilledStudent, first_drift, train_language_model, training_arguments
+from .train import DiscTrainer, DistilledStudent, first_drift, training_arguments
 
 SPLITS = ("train", "eval")
 HELD_OUT = ("eval", "novel")
@@ -161,14 +160,14 @@ class Run:
 
         def work(folder: Path) -> dict[str, Any]:
             first = ranks.rank() == 0
-            if first and self._own_teacher and mend(folder / "model") is None:
-                self._make_teacher(folder / "model")
+            if first and pair.makes_teacher(self.config) and mend(folder / "model") is None:
+                pair.make_teacher(self.config, self.samples("train"), folder / "model")
             ranks.wait()
             model, tokenizer = self.teacher_model()
             if first:
                 tokenizer.save_pretrained(folder / "tokenizer")
             ranks.wait()
-            vocabulary, storage = self._shared_vocabulary(model, tokenizer), self.config.teacher.storage
+            vocabulary, storage = pair.shared_vocabulary(self.config, model, tokenizer), self.config.teacher.storage
             splits = {name: self.tokens(name) for name in SPLITS}
             teacher = OnlineTeacher(model, vocabulary)
             key = cache_key(model, self.tokenizer, splits, vocabulary=vocabulary, **self._cache_settings)
@@ -342,30 +341,25 @@ class Run:
         train, export = self.train(), self.export()
 
         def work(folder: Path) -> dict[str, Any]:
-            c, rows = self.config.grade, self.problems()
-            questions, reports = [row["question"] for row in rows], dict[str, Any]()
-            models_: dict[str, Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]] = {
+            problems, limit, threads = self.problems(), self.config.grade.new_tokens, self.config.export.threads
+            loaded: dict[str, Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]] = {
                 "teacher": self.teacher_model,
                 "before": lambda: (self.initial_student(), self.tokenizer),
                 "after": self.student,
             }
+            questions, reports = [problem["question"] for problem in problems], dict[str, Any]()
             with progress("grade") as update:
-                for name in (*models_, *QUANTIZATIONS):
+                for done, name in enumerate(names := (*loaded, *QUANTIZATIONS)):
 
-                    def show(done: int, total: int, name: str = name) -> None:
-                        update(len(reports) * total + done, (3 + len(QUANTIZATIONS)) * total, name)
+                    def show(answered: int, total: int, done: int = done, name: str = name) -> None:
+                        update(done * total + answered, len(names) * total, f"{name}  {answered} of {total} problems")
 
-                    if name in models_:
-                        found = derive(*models_[name](), questions, max_new_tokens=c.new_tokens, progress=show)
+                    if name in loaded:
+                        texts = derive(*loaded[name](), questions, max_new_tokens=limit, progress=show)
                     else:
-                        found = derive_gguf(
-                            self.gguf_file(name),
-                            questions,
-                            max_new_tokens=c.new_tokens,
-                            threads=self.config.export.threads,
-                            progress=show,
-                        )
-                    reports[name], records = grade_derivations(rows, found)
+                        file = self.gguf_file(name)
+                        texts = derive_gguf(file, questions, max_new_tokens=limit, threads=threads, progress=show)
+                    reports[name], records = grade_derivations(problems, texts)
                     write_text(folder / f"{name}.jsonl", "".join(json.dumps(record) + "\n" for record in records))
             return {"grades": reports}
 
@@ -451,28 +445,12 @@ class Run:
         return read_json_lines(self.folder / "metrics.jsonl")
 
     def teacher_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The teacher itself, which only the cache and a pruned student need."""
-        c = self.config.teacher
-        source = str(self._source / "teacher" / "model") if self._own_teacher else c.model
-        # a rank has one GPU; a process alone has all of them
-        device = "auto" if ranks.world() == 1 and torch.cuda.device_count() > 1 else str(ranks.device())
-        return models.load_model(source, revision=c.revision, dtype=getattr(torch, c.dtype), device=device)
+        """The teacher itself, which only the cache, a pruned student and grading need."""
+        return pair.load_teacher(self.config, self._source / "teacher" / "model")
 
     def initial_student(self) -> PreTrainedModel:
         """The student before training in float32, the same at every call."""
-        c = self.config.student
-        if c.model == "scratch":
-            student = models.scratch_student(self.tokenizer, self.config.train.seed)
-        elif c.model.startswith(SHRUNKEN):
-            student = models.shrunken(c.model.removeprefix(SHRUNKEN), self.tokenizer, self.config.train.seed)
-        elif c.layers is not None:
-            student = models.prune_depth(self.teacher_model()[0], c.layers).float()
-            if c.dither:
-                models.dither(student, c.dither, self.config.train.seed)
-        else:
-            student, _ = models.load_model(c.model, revision=c.revision)
-        student.set_attn_implementation(c.attention)
-        return student.to(ranks.device())  # type: ignore[arg-type]  # transformers decorates it untyped
+        return pair.initial_student(self.config, self.tokenizer, lambda: self.teacher_model()[0])
 
     def student(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The distilled student and its tokenizer."""
@@ -535,46 +513,3 @@ class Run:
             "max_length": c.data.max_length,
             "storage": c.teacher.storage,
         }
-
-    def _shared_vocabulary(self, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-        rows = teacher.get_output_embeddings().weight.shape[0]
-        c = self.config.student
-        if c.model in ("prune", "scratch") or c.model.startswith(SHRUNKEN):
-            return models.shared_vocabulary(tokenizer, tokenizer, rows, rows)
-        student_tokenizer, student_rows = models.load_tokenizer(c.model, revision=c.revision)
-        return models.shared_vocabulary(tokenizer, student_tokenizer, rows, student_rows)
-
-    @property
-    def _own_teacher(self) -> bool:
-        """Is the teacher made here, rather than loaded?"""
-        return self.config.teacher.model == "scratch" or self.config.teacher.model.startswith(SHRUNKEN)
-
-    def _make_teacher(self, folder: Path) -> None:
-        """A small teacher and its tokenizer from the run's own samples: trained, or untrained for a dry run."""
-        c, seed = self.config.teacher, self.config.train.seed
-        if c.steps and ranks.world() > 1:
-            raise ValueError("a teacher from scratch is trained in one process: call `discnb cache` without torchrun")
-        shutil.rmtree(folder, ignore_errors=True)
-        samples = self.samples("train")
-        texts = (format_sample(row["question"], row["cot"], row["response"]).text for row in samples)
-        if c.model.startswith(SHRUNKEN):
-            tokenizer = models.scratch_tokenizer(texts, size=models.QWEN_TOKENS)
-            model = models.shrunken(c.model.removeprefix(SHRUNKEN), tokenizer, seed)
-        else:
-            tokenizer = models.scratch_tokenizer(texts)
-            model = models.scratch_teacher(tokenizer, seed)
-            tokens, _ = tokenize_samples(samples, tokenizer, self.config.data.max_length)
-            with progress("scratch teacher") as update:
-                train_language_model(
-                    model,
-                    tokens,
-                    Collator(tokenizer.pad_token_id),
-                    steps=c.steps,
-                    batch_size=c.batch_size,
-                    learning_rate=c.learning_rate,
-                    seed=seed,
-                    progress=lambda step, loss: update(step, c.steps, f"step {step}/{c.steps}  loss {loss:.3f}"),
-                )
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        write_manifest(folder, steps=c.steps)
