@@ -87,18 +87,19 @@ def ablation(summary: dict[str, Any]) -> None:
 
     for metric in ("kl", "accuracy"):
         title = summary["metrics"][metric]
-        table = Table("arm", "mean", "95 %", f"less {summary['baseline']}", "95 %", "p", "Holm", "verdict", title=title)
+        table = Table("arm", "mean", "± 95 %", f"less {summary['baseline']}", "± 95 %", "Holm's p", "", title=title)
         for row in rows(summary, metric):
-            cells = [row["arm"], f"{row['mean']:.4f}", _interval(row["low"], row["high"])]
+            cells = [row["arm"], f"{row['mean']:.4f}", _reach(row["low"], row["high"])]
             if "verdict" in row:
-                cells += [f"{row['difference']:+.4f}", _interval(row["from"], row["to"]), f"{row['p']:.3f}"]
-                cells += [f"{row['p_holm']:.3f}", row["verdict"]]
+                known = row["verdict"] in ("better", "worse")
+                cells += [f"{row['difference']:+.4f}", _reach(row["from"], row["to"])]
+                cells += [f"{row['p_holm']:.3f}", row["verdict"] if known else ""]
             table.add_row(*cells)
         console.print(table)
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "one seed" if low is None else f"{low:.4f} to {high:.4f}"
+def _reach(low: float | None, high: float | None) -> str:
+    return "one seed" if low is None or high is None else f"{(high - low) / 2:.4f}"
 
 
 def check(rows: list[dict[str, Any]]) -> None:
