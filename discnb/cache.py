@@ -32,7 +32,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .checkpoint import DamagedFile, atomic_path, file_facts, read_json, read_manifest, write_json
+from .checkpoint import (
+    DamagedFile,
+    atomic_path,
+    file_facts,
+    is_as_written,
+    read_json,
+    read_manifest,
+    seal,
+    unseal,
+    write_json,
+)
 from .prompt import PROMPT_VERSION
 from .signal import token_signals
 from .teacher import STATES, OnlineTeacher
@@ -160,7 +170,7 @@ def write_cache(
         with atomic_path(folder / name) as temporary:
             save_file(tensors, temporary)
         record["files"] = dict(sorted({**record["files"], name: file_facts(folder / name)}.items()))
-        write_json(folder / f"rank-{rank}.json", record)
+        write_json(folder / f"rank-{rank}.json", seal(record))
 
     if rank == 0 and HEAD not in record["files"]:
         keep(HEAD, {"weight": teacher.head.contiguous().cpu()})
@@ -182,7 +192,7 @@ def write_cache(
         if key["storage"] != "bfloat16" and "storage_kl" not in record:
             record["storage_kl"] = _storage_kl(whole[:ERROR_TOKENS], stored, teacher.head)
         keep(name, stored)
-    write_json(folder / f"rank-{rank}.json", record)
+    write_json(folder / f"rank-{rank}.json", seal(record))
     return ran
 
 
@@ -369,7 +379,7 @@ def _rank_record(path: Path) -> dict[str, Any]:
     record = read_json(path)
     if wrong := _what_is_wrong(record):
         raise DamagedFile({path: f"is no record of a teacher cache: {wrong}"})
-    return record
+    return unseal(path, record)
 
 
 def _what_is_wrong(record: Any) -> str | None:
@@ -410,7 +420,7 @@ def _opened(path: Path, shapes: Mapping[str, tuple[int | None, int | None]]) -> 
 
 
 def _intact(path: Path, facts: Mapping[str, Any]) -> bool:
-    if path.exists() and file_facts(path) == facts:
+    if is_as_written(path, facts):
         return True
     log.warning("%s is not what was written: written again", path)
     return False

@@ -1,7 +1,8 @@
 """Folders that are complete or not there: manifests with SHA-256, atomic writes, the newest complete checkpoint.
 
 safetensors and torch files with a flipped byte load silently, so a folder counts as complete only while every file
-named in its manifest, which is written last, has the recorded size and hash.
+named in its manifest, which is written last, has the recorded size and hash. What the manifest itself says, numbers of
+a report among it, is held by its `seal`.
 """
 
 import hashlib
@@ -10,10 +11,12 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from safetensors import SafetensorError
 
 MANIFEST = "manifest.json"
 
@@ -35,12 +38,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
     # appended, not prefixed: torch.save rejects a name that begins with a dot
     temporary = path.with_name(path.name + ".tmp")
     try:
-        yield temporary
-        _fsync(temporary)
-        temporary.replace(path)
-        _fsync(path.parent)
+        with writing(path):
+            yield temporary
+            _fsync(temporary)
+            temporary.replace(path)
+            _fsync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is swept when the stage is done again
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever a library raises when it cannot write, and the system's own errors, are an OSError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, f"{error.strerror or error}, while it was written", str(path)) from error
+    except Exception as error:
+        if not isinstance(error, SafetensorError | RuntimeError) and type(error) is not Exception:  # of tokenizers
+            raise
+        raise OSError(f"{path} could not be written: {' '.join(str(error).split())[:300]}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,6 +83,25 @@ def read_json(path: Path) -> Any:
         return json.loads(text, parse_constant=_no_number, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise DamagedFile({path: f"is not valid JSON ({error})"}) from error
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` with the SHA-256 of what it says as its `seal`, whatever the order and layout it is written in."""
+    return {**value, "seal": _digest(value)}
+
+
+def unseal(path: Path, value: Any) -> dict[str, Any]:
+    """`value`, as read from `path`, without its seal; one that is missing or broken is a DamagedFile."""
+    content = {name: item for name, item in value.items() if name != "seal"} if isinstance(value, dict) else {}
+    if not isinstance(value, dict) or value.get("seal") != _digest(content):
+        raise DamagedFile({path: "was altered: its seal is not that of what it says"})
+    return content
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    # through JSON, which makes texts of keys and lists of tuples
+    plain = json.loads(json.dumps(value, allow_nan=False))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -100,6 +139,11 @@ def file_facts(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
+def is_as_written(path: Path, facts: Mapping[str, Any]) -> bool:
+    """Does the file have the size and hash in `facts`?"""
+    return path.is_file() and file_facts(path) == facts
+
+
 def write_manifest(
     folder: Path, *, known: Mapping[str, dict[str, Any]] = MappingProxyType({}), **facts: Any
 ) -> dict[str, Any]:
@@ -112,10 +156,13 @@ def write_manifest(
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST and path.suffix != ".tmp"
     }
-    for name in files:
-        _fsync(folder / name)
+    with writing(folder):
+        for name in files:
+            _fsync(folder / name)
+        for place in {(folder / name).parent for name in files} | {folder.parent}:  # the names are to last as well
+            _fsync(place)
     manifest = {**facts, "files": files}
-    write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, seal(manifest))
     return manifest
 
 
@@ -129,6 +176,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     manifest = read_json(folder / MANIFEST)
     if wrong := _what_is_wrong(manifest):
         raise DamagedFile({folder / MANIFEST: f"is no manifest: {wrong}"})
+    manifest = unseal(folder / MANIFEST, manifest)
     faults, inside = {}, folder.resolve()
     for name, expected in manifest["files"].items():
         path = folder / name

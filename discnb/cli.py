@@ -12,6 +12,7 @@ from rich.console import Console
 
 from . import show
 from .checkpoint import read_json, write_json
+from .interrupts import Stopped
 from .notebook import NotebookError
 from .printable import printable
 from .show import console
@@ -24,6 +25,7 @@ EXIT_CODES = {
     1: "`discnb doctor` found something broken; or a fault of discnb's own, which shows a traceback",
     2: "a mistake in what was given, a file that is missing or damaged, or a stage that failed: the message says which",
     130: "interrupted; the same command goes on where it stopped",
+    143: "terminated, likewise; a training ends its step and saves it first, and so it does at an interrupt",
 }
 
 app = typer.Typer(
@@ -349,9 +351,9 @@ def main() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
         app()
-    except (ValueError, FloatingPointError, OSError, ImportError, NotebookError) as error:
+    except (ValueError, FloatingPointError, OSError, ImportError, Stopped, NotebookError) as error:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"discnb: {printable(str(error))}")
-        sys.exit(2)
+        sys.exit(128 + stopped if (stopped := getattr(error, "stopped_by", None)) else 2)
 
 
 class _Printable(logging.Formatter):

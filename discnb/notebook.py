@@ -2,17 +2,24 @@
 
 import ast
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .interrupts import signals_kept
 
 if TYPE_CHECKING:
     from .run import Run
 
 
 class NotebookError(RuntimeError):
-    """A cell of the notebook failed; the message is the cell's own."""
+    """A cell of the notebook failed; the message is the cell's own, `stopped_by` the signal that it heard, if any."""
+
+    def __init__(self, message: str, stopped_by: int | None = None) -> None:
+        super().__init__(message)
+        self.stopped_by = stopped_by
 
 
 def notebook_path() -> Path:
@@ -25,9 +32,11 @@ def notebook_path() -> Path:
 def execute(run: "Run") -> Path:
     """Execute the notebook for `run`, printing its cells' output as it comes; returns the executed copy's path.
 
-    A cell that fails is a NotebookError; the copy holds everything up to there.
+    A cell that fails is a NotebookError; the copy holds everything up to there. SIGINT and SIGTERM interrupt the cell,
+    and are waited for: a step of training is ended and saved first.
     """
     import papermill
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -36,27 +45,41 @@ def execute(run: "Run") -> Path:
     from .presets import preset
 
     target = run.folder / "train.ipynb"
+    kernels: list[AsyncKernelManager] = []
+
+    class Kernel(AsyncKernelManager):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            kernels.append(self)
+
+    def interrupt() -> None:
+        for kernel in kernels:
+            os.kill(kernel.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+
     untouched = preset(run.config.preset).to_dict()
-    try:
-        papermill.execute_notebook(
-            notebook_path(),
-            target,
-            parameters={
-                "preset": run.config.preset,
-                "run_dir": str(run.folder.resolve()),
-                "overrides": {name: new for name, (new, _) in changed(run.config.to_dict(), untouched).items()},
-            },
-            kernel_name="python3",
-            progress_bar=False,
-            # the kernel listens on a socket file, not on the network; Windows has none
-            config=Config({"KernelManager": {"transport": "ipc"}}) if os.name == "posix" else Config(),
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-        )
-    except PapermillExecutionError as error:
-        raise NotebookError(f"{error.ename}: {error.evalue}; the notebook up to there: {target}") from error
-    except DeadKernelError as error:
-        raise NotebookError(f"the notebook's process died (out of memory?); what it did is in {target}") from error
+    with signals_kept(interrupt) as signals:
+        try:
+            papermill.execute_notebook(
+                notebook_path(),
+                target,
+                parameters={
+                    "preset": run.config.preset,
+                    "run_dir": str(run.folder.resolve()),
+                    "overrides": {name: new for name, (new, _) in changed(run.config.to_dict(), untouched).items()},
+                },
+                kernel_name="python3",
+                progress_bar=False,
+                kernel_manager_class=Kernel,
+                # the kernel listens on a socket file, not on the network; Windows has none
+                config=Config({"KernelManager": {"transport": "ipc"}}) if os.name == "posix" else Config(),
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+            )
+        except PapermillExecutionError as error:
+            what = error.evalue if error.ename == "Stopped" else f"{error.ename}: {error.evalue}"
+            raise NotebookError(f"{what}; the notebook up to there: {target}", next(iter(signals), None)) from error
+        except DeadKernelError as error:
+            raise NotebookError(f"the notebook's process died (out of memory?); what it did is in {target}") from error
     return target
 
 

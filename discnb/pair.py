@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from . import models, ranks
-from .checkpoint import write_manifest
+from .checkpoint import write_manifest, writing
 from .config import SHRUNKEN, RunConfig
 from .data import Collator, tokenize_samples
 from .progress import progress
@@ -47,8 +47,9 @@ def make_teacher(config: RunConfig, samples: Dataset, folder: Path) -> None:
                 seed=seed,
                 progress=lambda step, loss: update(step, c.steps, f"step {step}/{c.steps}  loss {loss:.3f}"),
             )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with writing(folder):
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     write_manifest(folder, steps=c.steps)
 
 

@@ -16,16 +16,27 @@ from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from torch.utils.tensorboard import SummaryWriter
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from . import __version__, gguf, llama, models, pair, ranks
 from .cache import CachedTeacher, cache_bytes, cache_facts, cache_key, data_key, write_cache
 from .card import model_card
-from .checkpoint import mend, read_json, read_json_lines, read_manifest, write_json, write_text
+from .checkpoint import (
+    DamagedFile,
+    atomic_path,
+    mend,
+    read_json,
+    read_json_lines,
+    read_manifest,
+    seal,
+    unseal,
+    write_json,
+    write_text,
+    writing,
+)
 from .config import STREAM, RunConfig, changed, override, settings
+from .curves import Curves
 from .data import Collator, TokenReport, load_stem, tokenize_samples
 from .data.domains import CARD_COUNTS
 from .data.stream import write_stream
@@ -38,7 +49,7 @@ from .prompt import prompt_for
 from .quantize import QUANTIZATIONS, importance_matrix, quantize
 from .stages import Stages
 from .teacher import OnlineTeacher, Teacher
-from .train import DiscTrainer, DistilledStudent, first_drift, training_arguments
+from .train import DiscTrainer, DistilledStudent, first_drift, spikes, training_arguments
 
 SPLITS = ("train", "eval")
 HELD_OUT = ("eval", "novel")
@@ -80,7 +91,7 @@ def open_run(
         )
     ranks.wait()  # until all have seen whether there was a run
     if was is None and ranks.rank() == 0:
-        write_json(folder / "config.json", config.to_dict())
+        write_json(folder / "config.json", seal(config.to_dict()))
     return Run(folder, config)
 
 
@@ -88,6 +99,13 @@ def saved_config(folder: Path) -> RunConfig:
     """The settings in a run's `config.json`; one that holds no settings is a ValueError that names it."""
     path = folder / "config.json"
     saved = read_json(path)
+    if isinstance(saved, dict) and "seal" in saved:
+        try:
+            saved = unseal(path, saved)
+        except DamagedFile as damage:
+            raise ValueError(
+                f"{damage}; put back what it said, delete the seal if it is to say this, or choose another --run-dir"
+            ) from damage
     try:
         if not isinstance(saved, dict) or not isinstance(saved.get("preset"), str):
             raise ValueError("expected an object with the preset's name and a section per concern")
@@ -143,7 +161,8 @@ class Run:
             for name, rows in loaded.items():
                 limit = (c.train_samples if name == "train" else c.eval_samples) or len(rows)
                 split = rows.select(range(min(limit, len(rows))))
-                split.to_parquet(folder / f"{name}.parquet")
+                with atomic_path(folder / f"{name}.parquet") as temporary:
+                    split.to_parquet(str(temporary))
                 used[name] = len(split)
             available = {name: len(rows) for name, rows in loaded.items()}
             whole = c.size if c.source == "mini" else sum(CARD_COUNTS.values())
@@ -165,7 +184,8 @@ class Run:
             ranks.wait()
             model, tokenizer = self.teacher_model()
             if first:
-                tokenizer.save_pretrained(folder / "tokenizer")
+                with writing(folder / "tokenizer"):
+                    tokenizer.save_pretrained(folder / "tokenizer")
             ranks.wait()
             vocabulary, storage = pair.shared_vocabulary(self.config, model, tokenizer), self.config.teacher.storage
             splits = {name: self.tokens(name) for name in SPLITS}
@@ -262,19 +282,21 @@ class Run:
                     data_collator=self.collator,
                 )
                 if ranks.rank() == 0:
-                    trainer.add_callback(TensorBoardCallback(SummaryWriter(str(self.folder / "tensorboard"))))
+                    trainer.add_callback(Curves(self.folder / "tensorboard"))
                 trainer.train()
             # what the method itself asks for: forward, twice as much backward, the signals; not what is done again
             length = self.token_reports["train"]["tokens"] / self.token_reports["train"]["samples"]
             work_per_token = 3 * sum(forward_flops(shape, round(length)).values())
             work_per_token += engine_flops(shape.head, teacher.head.numel(), kept=True)
             speed = trainer.speed(work_per_token)
-            trainer.save_student(folder)
-            if ranks.rank() == 0:
-                self.tokenizer.save_pretrained(folder)
+            with writing(folder):
+                trainer.save_student(folder)
+                if ranks.rank() == 0:
+                    self.tokenizer.save_pretrained(folder)
             return {
                 "steps": trainer.state.global_step,
                 "drift": first_drift(self.metrics(), c.drift_window),
+                "spikes": spikes(self.metrics()),
                 "layers": student.student.config.num_hidden_layers,
                 "parameters": student.student.num_parameters(),
                 "speed": speed,
@@ -282,7 +304,13 @@ class Run:
             }
 
         return self.stages.do(
-            "train", work, folder="student", needs=[cache], beside=["checkpoints", "tensorboard"], together=True
+            "train",
+            work,
+            folder="student",
+            needs=[cache],
+            beside=["checkpoints", "tensorboard"],
+            record="metrics.jsonl",
+            together=True,
         )
 
     def evaluate(self) -> dict[str, Any]:

@@ -12,7 +12,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from . import ranks
-from .checkpoint import DamagedFile, mend, read_json, write_json, write_manifest
+from .checkpoint import (
+    MANIFEST,
+    DamagedFile,
+    file_facts,
+    is_as_written,
+    mend,
+    read_json,
+    seal,
+    unseal,
+    write_json,
+    write_manifest,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,25 +44,29 @@ class Stages:
         folder: str | None = None,
         needs: Sequence[dict[str, Any]] = (),
         beside: Sequence[str] = (),
+        record: str | None = None,
         together: bool = False,
     ) -> dict[str, Any]:
         """Do a stage's work in its folder unless its manifest says it is done; returns the manifest.
 
         `needs` are the manifests of the stages it reads. What was made of other inputs is deleted, with what lies
-        `beside` the folder; what an interrupted attempt made of the same inputs is there for `work` to go on from. Of
-        several ranks all work `together`, or the first alone; it writes the manifest, and the others wait for it.
+        `beside` the folder; what an interrupted attempt made of the same inputs is there for `work` to go on from. The
+        `record`, a file beside the folder, has its hash in the manifest too. Of several ranks all work `together`, or
+        the first alone; it writes the manifest, and the others wait for it.
         """
         if name in self.done:
             return self.done[name]
         place, first, manifest = self.folder / (folder or name), ranks.rank() == 0, None
         with self._lock(name) if first else nullcontext():
             if first:
-                manifest = self._found(name, place, [needed["files"] for needed in needs], beside)
+                manifest = self._found(name, place, [needed["files"] for needed in needs], beside, record)
             manifest = ranks.share(manifest)
             if manifest is None:
                 begin = time.monotonic()
                 facts = work(place) if together or first else {}
                 if first:
+                    if record:
+                        facts = {**facts, "record": file_facts(self.folder / record)}
                     manifest = write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
                     print(f"{name}: done in {manifest['seconds']:.0f} s{_in_words(facts.get('speed'))}", flush=True)
                 manifest = ranks.share(manifest)
@@ -60,13 +75,16 @@ class Stages:
         return manifest
 
     def _found(
-        self, name: str, place: Path, inputs: list[dict[str, Any]], beside: Sequence[str]
+        self, name: str, place: Path, inputs: list[dict[str, Any]], beside: Sequence[str], record: str | None
     ) -> dict[str, Any] | None:
         """The manifest of a finished stage, or None after its folder was made ready for the work."""
-        record = place / "inputs.json"
-        manifest = mend(place)
+        origin, manifest = place / "inputs.json", mend(place)
+        if manifest and record and not is_as_written(self.folder / record, manifest["record"]):
+            log.warning("%s is not what stage %s wrote: it ends again", self.folder / record, name)
+            (place / MANIFEST).unlink()
+            manifest = None
         try:
-            same = record.exists() and read_json(record) == inputs
+            same = origin.exists() and unseal(origin, read_json(origin)) == {"made_of": inputs}
         except DamagedFile as damage:
             # what lies there may have cost hours, and nothing says any more what it was made of
             raise ValueError(f"{damage}; move {place} away, and stage {name} is done again") from damage
@@ -76,8 +94,10 @@ class Stages:
             for leftover in (place, *(self.folder / other for other in beside)):
                 shutil.rmtree(leftover, ignore_errors=True)
             manifest = None
-            write_json(record, inputs)
+            write_json(origin, seal({"made_of": inputs}))
         if manifest is None:
+            for leftover in place.rglob("*.tmp"):  # of a write that was killed
+                leftover.unlink()
             print(f"{name}: working in {place}", flush=True)
         return manifest
 

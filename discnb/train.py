@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -27,9 +28,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
 from . import ranks
-from .checkpoint import keep_newest, newest_checkpoint, step_of, write_manifest, write_text
+from .checkpoint import keep_newest, newest_checkpoint, step_of, write_manifest, write_text, writing
 from .data import Collator
 from .data.batches import StepBatches, StepLoader
+from .interrupts import Stopped, signals_kept
 from .models import head_weight
 from .objective import DiscLoss, DiscObjective
 from .parallel import like, shard, share_optimizer_state, whole
@@ -148,6 +150,9 @@ class DiscTrainer(Trainer):
         # compute_loss divides by the sequences of the whole optimizer step: the mean over them is exact even where
         # the last micro-batch is short
         self.loss_is_scaled_for_ga = True
+        self.stopped_by: int | None = None
+        self._signals: list[int] = []
+        self._samples: list[int] = []
         self._terms: list[tuple[int, DiscLoss]] = []
         self._tokens, self._padded, self._clock = 0, 0, time.monotonic()
 
@@ -160,7 +165,11 @@ class DiscTrainer(Trainer):
             self.state.global_step = step_of(resume)
             return None
         self._tokens, self._padded, self._clock = 0, 0, time.monotonic()
-        return super().train(resume_from_checkpoint=str(resume) if resume else None)
+        with signals_kept(_say_that_it_stops) as self._signals:
+            result = super().train(resume_from_checkpoint=str(resume) if resume else None)
+        if self.stopped_by:
+            raise Stopped(self.stopped_by, self.state.global_step, self.state.max_steps)
+        return result
 
     def _resume_from(self) -> tuple[Path | None, bool]:
         """The checkpoint to go on from, and whether it is the last; what came after it is removed."""
@@ -169,17 +178,12 @@ class DiscTrainer(Trainer):
         for rejected in self.checkpoints.glob("checkpoint-*"):
             if step_of(rejected) > done:
                 shutil.rmtree(rejected)
-        rows = self.metrics_path.read_text().splitlines() if done else []
-        if len(rows) < done:
-            raise ValueError(
-                f"{self.metrics_path} has {len(rows)} rows, but {resume} is after step {done}; delete "
-                f"{self.checkpoints} to train from the start"
-            )
-        # steps after the checkpoint are taken again and write their rows again
-        write_text(self.metrics_path, "".join(row + "\n" for row in rows[:done]))
-        if resume is None:
-            return None, False
-        return resume, done >= TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME)).max_steps
+        state = TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME)) if resume else TrainerState()
+        # the checkpoint's own rows: those of steps after it are written again when the steps are taken again, and
+        # whatever befell the file meanwhile is mended
+        rows = [row for row in state.log_history if "kl" in row]
+        write_text(self.metrics_path, "".join(_line(row["step"], row) for row in rows))
+        return resume, resume is not None and done >= state.max_steps
 
     def speed(self, flops_per_token: float) -> dict[str, float | None]:
         """Since this process began to train: `ranks.speed` and the share of padding. All ranks must call it."""
@@ -240,15 +244,16 @@ class DiscTrainer(Trainer):
         norm = whole(super()._get_grad_norm(model, grad_norm=grad_norm))
         if norm is not None and not math.isfinite(norm):
             raise FloatingPointError(
-                f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1}; nothing was updated. "
-                "Lower train.learning_rate"
+                f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1}, samples {self._samples}; "
+                "nothing was updated. Lower train.learning_rate, or look at these samples"
             )
         return norm
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> Any:
         """The micro-batches of an optimizer step, of which the teacher hears at once."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.teacher.prefetch([sample for batch in batches for sample in batch["index"].tolist() if sample >= 0])
+        self._samples = [sample for batch in batches for sample in batch["index"].tolist() if sample >= 0]
+        self.teacher.prefetch(self._samples)
         return batches, items
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
@@ -260,7 +265,8 @@ class DiscTrainer(Trainer):
         if self._terms and "loss" in logs:
             mine = [(sequences, [term.item() for term in terms]) for sequences, terms in self._terms]
             self._terms.clear()
-            shares, tokens = zip(*ranks.gather((mine, self._tokens)), strict=True)
+            shares, tokens, signals = zip(*ranks.gather((mine, self._tokens, list(self._signals))), strict=True)
+            self.stopped_by = next((number for of_rank in signals for number in of_rank), None)
             every = [share for of_rank in shares for share in of_rank]
             total = sum(sequences for sequences, _ in every)
             means = {
@@ -273,15 +279,16 @@ class DiscTrainer(Trainer):
                 "proof_weight": self.proof_weight_at(step - 1),
                 **{k: v for k, v in logs.items() if k not in means},
             }
-            row = {"step": step, **logs}
             speed = sum(tokens) / max(time.monotonic() - self._clock, 1e-9)
             if self.is_world_process_zero():
-                with self.metrics_path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+                with writing(self.metrics_path), self.metrics_path.open("a", encoding="utf-8") as file:
+                    file.write(_line(step, logs))
                     file.flush()
                     os.fsync(file.fileno())  # a checkpoint must never outlive its rows
-                self.progress({**row, "tokens_per_second": speed}, self.state.max_steps)
+                self.progress({"step": step, **logs, "tokens_per_second": speed}, self.state.max_steps)
         super().log(logs, start_time)
+        if self.stopped_by:
+            self.control.should_save = self.control.should_training_stop = True
 
     def save_student(self, folder: Path) -> None:
         """Write the student as transformers does, whole, from rank 0. All ranks must call it."""
@@ -310,12 +317,32 @@ class DiscTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write the checkpoint, declare it complete last, and only then let older ones go."""
-        super()._save_checkpoint(model, trial)
+        folder = self.checkpoints / f"checkpoint-{self.state.global_step}"
+        with writing(folder):
+            super()._save_checkpoint(model, trial)
         ranks.wait()
         if self.args.should_save:
-            folder = self.checkpoints / f"checkpoint-{self.state.global_step}"
             write_manifest(folder, step=self.state.global_step)
             keep_newest(folder.parent, self.keep_checkpoints)
+
+
+def _say_that_it_stops() -> None:
+    print("stopping after this step, which is saved; once more stops at once", file=sys.stderr, flush=True)
+
+
+def _line(step: float, row: dict[str, Any]) -> str:
+    """A step's row in `metrics.jsonl`, of what was logged or of what a checkpoint, which sorts it, remembers."""
+    terms = {name: row[name] for name in sorted(row.keys() - {"step", "epoch"})}
+    return json.dumps({"step": step, **terms}) + "\n"
+
+
+def spikes(rows: Sequence[dict[str, float]], window: int = 20, times: float = 5.0) -> list[int]:
+    """Steps whose gradient norm is over `times` the median of the `window` steps before, once there are as many."""
+    return [
+        rows[i]["step"]  # type: ignore[misc]
+        for i in range(window, len(rows))
+        if rows[i]["grad_norm"] > times * statistics.median(row["grad_norm"] for row in rows[i - window : i])
+    ]
 
 
 class Drift(NamedTuple):

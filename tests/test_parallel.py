@@ -116,7 +116,9 @@ def test_two_ranks_go_through_the_stages_and_one_ends_the_run(tmp_path):
     assert refused.returncode != 0 and "`run` works in one process" in refused.stderr
     assert discnb("train", one, world=1).returncode == 0
     for row, want in zip(rows(two), rows(one), strict=True):
-        assert row == pytest.approx(want, rel=2e-3)  # float32
+        # float32, where a jump at the threshold itself may be a pivot for one and not for the other
+        assert row["pivot_fraction"] == pytest.approx(want["pivot_fraction"], abs=0.005)
+        assert {**row, "pivot_fraction": 0} == pytest.approx({**want, "pivot_fraction": 0}, rel=2e-3)
     ended = discnb("eval", two, world=1)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "working in" not in ended.stdout.replace("eval: working in", "")
