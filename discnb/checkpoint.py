@@ -63,6 +63,11 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(f"{path} could not be written: {' '.join(str(error).split())[:300]}") from error
 
 
+def is_temporary(path: Path) -> bool:
+    """Is it what a killed write left: ours, or that of safetensors?"""
+    return path.suffix == ".tmp" or path.name.startswith(".tmp")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically, as UTF-8."""
     with atomic_path(path) as temporary:
@@ -154,7 +159,7 @@ def write_manifest(
     files = {
         (name := str(path.relative_to(folder))): known[name] if name in known else file_facts(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST and path.suffix != ".tmp"
+        if path.is_file() and path != folder / MANIFEST and not is_temporary(path)
     }
     with writing(folder):
         for name in files:

@@ -25,22 +25,18 @@ class Curves(TrainerCallback):
         """What a checkpoint remembers is written again, so that a resumed training has one curve."""
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.path.open("wb")
-            self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+            self.path.write_bytes(b"")
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         for row in state.log_history:
             self._add(row["step"], row)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         self._add(state.global_step, logs or {})
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.file.close()
-
     def _add(self, step: int, row: dict[str, float]) -> None:
         values = [Summary.Value(tag=f"train/{name}", simple_value=value) for name, value in row.items()]
         self._write(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
 
     def _write(self, event: Event) -> None:
-        with writing(self.path):
-            RecordWriter(self.file).write(event.SerializeToString())
-            self.file.flush()
+        with writing(self.path), self.path.open("ab") as file:
+            RecordWriter(file).write(event.SerializeToString())

@@ -17,6 +17,7 @@ from .checkpoint import (
     DamagedFile,
     file_facts,
     is_as_written,
+    is_temporary,
     mend,
     read_json,
     seal,
@@ -96,8 +97,8 @@ class Stages:
             manifest = None
             write_json(origin, seal({"made_of": inputs}))
         if manifest is None:
-            for leftover in place.rglob("*.tmp"):  # of a write that was killed
-                leftover.unlink()
+            for path in filter(is_temporary, place.rglob("*")):
+                path.unlink()
             print(f"{name}: working in {place}", flush=True)
         return manifest
 

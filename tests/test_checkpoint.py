@@ -2,6 +2,7 @@ import json
 import os
 
 import pytest
+from safetensors import SafetensorError
 
 from discnb.checkpoint import (
     MANIFEST,
@@ -12,9 +13,12 @@ from discnb.checkpoint import (
     newest_checkpoint,
     read_json,
     read_manifest,
+    seal,
+    unseal,
     write_json,
     write_manifest,
     write_text,
+    writing,
 )
 
 
@@ -76,6 +80,47 @@ def test_a_damaged_manifest_is_named(tmp_path):
         read_manifest(tmp_path)
 
 
+def test_what_a_manifest_says_is_sealed(tmp_path):
+    write_manifest(tmp_path, kl=0.25)
+    path = tmp_path / MANIFEST
+    path.write_text(path.read_text().replace("0.25", "0.15"))
+    with pytest.raises(DamagedFile, match=r"manifest\.json was altered: its seal") as error:
+        read_manifest(tmp_path)
+    assert error.value.paths == [path]
+
+
+def test_a_seal_holds_what_is_said_and_not_how_it_is_written(tmp_path):
+    value = {"b": (1, 2.5), "a": {"τ": None}}
+    path = tmp_path / "a.json"
+    write_json(path, dict(reversed(seal(value).items())))
+    assert unseal(path, read_json(path)) == {"b": [1, 2.5], "a": {"τ": None}}
+    for wrong in ({**seal(value), "c": 1}, value, [], None):
+        with pytest.raises(DamagedFile, match="was altered"):
+            unseal(path, wrong)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("I/O error: No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:672] .\nunexpected pos 6080 vs 5972"),
+        Exception("No space left on device (os error 28)"),
+    ],
+)
+def test_an_error_of_writing_names_the_file(tmp_path, error):
+    with pytest.raises(OSError, match=r"weights") as raised, writing(tmp_path / "weights"):
+        raise error
+    assert "\n" not in str(raised.value) and raised.value.__cause__ is error
+
+
+def test_an_error_that_is_not_of_writing_stays_what_it_is(tmp_path):
+    with pytest.raises(KeyError), writing(tmp_path / "weights"):
+        raise KeyError("a")
+    with pytest.raises(FileNotFoundError, match="elsewhere"), writing(tmp_path / "weights"):
+        (tmp_path / "elsewhere").read_text()
+
+
 def test_an_interrupted_write_leaves_the_old_file_and_no_temporary(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
@@ -87,7 +132,8 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_temporary(tmp_path):
 
 
 def test_a_leftover_temporary_is_no_part_of_a_manifest(tmp_path):
-    (tmp_path / "a.txt.tmp").write_text("half")
+    for name in ("a.txt.tmp", ".tmpQ84e4c"):  # ours, and that of safetensors
+        (tmp_path / name).write_text("half")
     assert write_manifest(tmp_path)["files"] == {}
 
 

@@ -1,6 +1,8 @@
 """The whole spine, as a user runs it: the real command, papermill, llama.cpp."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import pytest
 from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
-from discnb.checkpoint import read_manifest, sha256
+from discnb.checkpoint import read_manifest, seal, sha256, write_json
 from discnb.notebook import check_parameters, notebook_path
 from discnb.run import open_run
 
@@ -256,7 +258,7 @@ def test_a_stage_is_done_again_when_its_inputs_change(tmp_path):
         file.write(b"XXXX")  # damaged: made again, in the same bytes, so the cache still holds
     again = discnb(*small(tmp_path / "run", "cache"))
     assert "data: working" in again.stdout and "cache: working" not in again.stdout and shard.read_bytes() == before
-    (tmp_path / "run" / "teacher" / "inputs.json").write_text("[]")  # as if other data had been there
+    write_json(tmp_path / "run" / "teacher" / "inputs.json", seal({"made_of": []}))  # as if other data had been there
     (tmp_path / "run" / "teacher" / "manifest.json").unlink()
     again = discnb(*small(tmp_path / "run", "cache"))
     assert "was made of other inputs" in again.stderr and "cache: working" in again.stdout
@@ -292,11 +294,42 @@ def test_a_run_reopened_without_a_preset_keeps_its_settings(tmp_path):
 def test_a_run_older_than_a_setting_had_its_presets_value(tmp_path):
     config = open_run("tiny", tmp_path / "run").config
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
-    del saved["train"]["parallel"], saved["objective"]["selection"]
+    del saved["train"]["parallel"], saved["objective"]["selection"], saved["seal"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
     assert open_run(None, tmp_path / "run").config == open_run("tiny", tmp_path / "run").config == config
     with pytest.raises(ValueError, match=r"train\.parallel = 'fsdp' \(the run has 'ddp'\)"):
         open_run("tiny", tmp_path / "run", {"train.parallel": "fsdp"})
+
+
+def test_settings_altered_by_accident_are_refused_and_by_hand_are_read(tmp_path):
+    open_run("tiny", tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(path.read_text().replace('"learning_rate": 0.003', '"learning_rate": 0.005'))
+    with pytest.raises(ValueError, match=r"config\.json was altered.*delete the seal if it is to say this"):
+        open_run(None, tmp_path / "run")
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "seal"}))
+    assert open_run(None, tmp_path / "run").config.train.learning_rate == 0.005
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+def test_a_terminated_notebook_ends_its_step_saves_it_and_goes_on(tmp_path):
+    run = subprocess.Popen(
+        [COMMAND, *map(str, small(tmp_path / "run")), "--set", "train.epochs=20", "--set", "train.checkpoint_steps=99"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)
+    run.send_signal(signal.SIGTERM)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 143 and "which is saved; the same command goes on from there" in said, said
+    [checkpoint] = (tmp_path / "run" / "checkpoints").iterdir()
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert read_manifest(checkpoint)["step"] == len(rows) == int(checkpoint.name.rpartition("-")[2])
 
 
 def test_an_unknown_notebook_parameter_is_an_error(tmp_path):

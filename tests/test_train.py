@@ -1,21 +1,27 @@
+import contextlib
 import json
 import math
+import os
 import shutil
+import signal
 import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import Dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainingArguments
 
 from discnb.checkpoint import newest_checkpoint
+from discnb.curves import Curves
 from discnb.data import Collator, tokenize_samples
 from discnb.evaluate import evaluate_split
+from discnb.interrupts import Stopped
 from discnb.models import scratch_student, scratch_teacher, scratch_tokenizer
 from discnb.objective import DiscObjective
 from discnb.teacher import OnlineTeacher
-from discnb.train import DiscTrainer, DistilledStudent, DriftWarning, DriftWatch, train_language_model
+from discnb.train import DiscTrainer, DistilledStudent, DriftWarning, DriftWatch, spikes, train_language_model
 
 SAMPLES = 12
 
@@ -185,7 +191,9 @@ def test_a_non_finite_gradient_stops_before_the_step(corpus, tmp_path):
     trainer = make_trainer(corpus, tmp_path)
     start = {name: p.clone() for name, p in trainer.model.student.named_parameters()}
     trainer.model.student.lm_head.weight.register_hook(lambda gradient: gradient * torch.inf)
-    with pytest.raises(FloatingPointError, match=r"the gradient's norm is (nan|inf) at step 1; nothing was updated"):
+    with pytest.raises(
+        FloatingPointError, match=r"norm is (nan|inf) at step 1, samples \[\d+, \d+, \d+, \d+\]; nothing was"
+    ):
         trainer.train()
     assert all(torch.equal(p, start[name]) for name, p in trainer.model.student.named_parameters())
 
@@ -203,11 +211,60 @@ def test_training_again_after_the_end_changes_nothing(corpus, tmp_path):
     assert all(torch.equal(tensor, want[name]) for name, tensor in again.model.student.state_dict().items())
 
 
-def test_a_checkpoint_without_its_metrics_is_refused(corpus, straight, tmp_path):
+@pytest.mark.parametrize("damage", ["", '{"step": 1, "loss": 0.5}\n', "\xff{"])
+def test_metrics_that_were_damaged_are_written_again_from_the_checkpoint(corpus, straight, tmp_path, damage):
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
-    (tmp_path / "metrics.jsonl").write_text("")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl has 0 rows, but .*checkpoint-6 is after step 6"):
-        make_trainer(corpus, tmp_path).train()
+    (tmp_path / "metrics.jsonl").write_text(damage)
+    shutil.rmtree(tmp_path / "checkpoints" / "checkpoint-6")
+    make_trainer(corpus, tmp_path).train()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_saves_it_and_the_resumed_run_ends_in_the_same_bytes(
+    corpus, straight, tmp_path, number, capsys
+):
+    handler = signal.getsignal(number)
+
+    def send(row, steps):
+        if row["step"] == 3:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Stopped, match="stopped after step 4 of 6, which is saved") as stopped:
+        make_trainer(corpus, tmp_path, save=99, progress=send).train()
+    assert stopped.value.stopped_by == number and signal.getsignal(number) is handler
+    assert "stopping after this step" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-4"]
+    make_trainer(corpus, tmp_path).train()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
+
+
+def test_a_spike_is_a_norm_far_above_the_median_before():
+    norms = [1.0, 2.0, 1.0, 1.5, 9.0, 1.0, 8.0]
+    rows = [{"step": step, "grad_norm": norm} for step, norm in enumerate(norms, start=1)]
+    assert spikes(rows, window=4, times=5) == [5, 7]
+    assert spikes(rows, window=20) == [] and spikes([]) == []
+
+
+def test_curves_hold_every_term_of_every_step_once_though_the_run_was_interrupted(corpus, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill(row, steps):
+        if row["step"] > 3:
+            raise Killed
+
+    for progress in (kill, lambda row, steps: None):
+        trainer = make_trainer(corpus, tmp_path, progress=progress)
+        trainer.add_callback(Curves(tmp_path / "curves"))
+        with contextlib.suppress(Killed):
+            trainer.train()
+    found = EventAccumulator(str(tmp_path / "curves")).Reload()
+    want = rows(tmp_path)
+    assert [(e.step, e.value) for e in found.Scalars("train/kl")] == [
+        (row["step"], pytest.approx(row["kl"], rel=1e-6)) for row in want
+    ]
+    assert {f"train/{name}" for name in want[0] if name != "step"} <= set(found.Tags()["scalars"])
 
 
 def test_progress_hears_of_every_step_with_its_speed(corpus, tmp_path):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from discnb.checkpoint import newest_checkpoint, step_of
+from discnb.checkpoint import is_temporary, newest_checkpoint, step_of
 
 from .harness import STAGES, Done, Fault, Lab, Process, start
 
@@ -70,7 +70,7 @@ def again(lab: Lab, run: Path, *stages: str) -> tuple[str, str]:
         return "lost", f"the second time: code {done.code}\n{done.said[-2000:]}"
     if differing := lab.compare(run, tuple(stages)):
         return "lost", differing
-    if left := [path.name for path in run.rglob("*.tmp")]:
+    if left := [path.name for path in run.rglob("*") if is_temporary(path)]:
         return "lost", f"left behind: {left}"
     return "survived", ""
 
