@@ -8,7 +8,7 @@ LLAMA := $(shell sed -n 's/^llama[-_]cpp[-_]python==//p' constraints.txt)
 LLAMA_FLAGS := -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF
 PRESET ?= mini
 
-.PHONY: run test lint format bench book setup clean
+.PHONY: run test lint format bench book faults soak setup clean
 
 run: .venv/ready  ## distil the real SmolLM2 weights, export and generate: runs/mini
 	$(BIN)/discnb run --preset $(PRESET)
@@ -25,6 +25,14 @@ lint: setup  ## style and types
 bench: setup  ## the signal engine, a training step and the cache against their peers: half an hour, into the README
 	$(BIN)/python -m pip install --quiet --find-links $(WHEELHOUSE) -c constraints.txt -e '.[bench]'
 	for part in startup step cache signals; do $(BIN)/python benchmarks/$$part.py || exit 1; done
+	$(BIN)/python benchmarks/readme.py
+
+faults: setup  ## kill, fill the disk, flip bytes, at every stage, and count what is lost: into RELIABILITY.md
+	$(BIN)/python -m tests.faults --json benchmarks/results/faults.json
+	$(BIN)/python benchmarks/readme.py
+
+soak: setup  ## an hour of training, 100,000 cached samples, 10,000 explorer records: into RELIABILITY.md
+	PYTHONPATH=book $(BIN)/python -m tests.soak --json benchmarks/results/soak.json
 	$(BIN)/python benchmarks/readme.py
 
 book: setup  ## the book, every chapter executed, every page walked in a browser: _build/html/book/index.html and disc-book.pdf

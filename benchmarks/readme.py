@@ -1,4 +1,4 @@
-"""Writes the README's section of measurements from `results/`: no figure in it is typed.
+"""Writes the measurements in README.md and RELIABILITY.md from `results/`: no figure in them is typed.
 
 python benchmarks/readme.py
 """
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- measurements: written by benchmarks/readme.py -->", "<!-- end of measurements -->"
 NAMES = {
     "floor": "the bare matrix products",
@@ -45,8 +45,44 @@ and D, and the share of pivots that stay pivots.
 {top_k}"""
 
 
+RELIABILITY = """\
+`make faults`, on {cores} CPU cores in {seconds:.0f} s:
+
+{faults}
+
+`make soak`:
+
+- {training[minutes]:.0f} minutes of training, {training[steps]:,} steps. Resident memory had a median of
+  {training[second_quarter_mb]:,.0f} MB in the second quarter of the time and of {training[last_quarter_mb]:,.0f} MB in
+  the last one; at most {training[peak_mb]:,.0f} MB.
+- A cache of {cache[samples]:,} samples in {cache[shards]:,} files is open after {cache[open_verified_seconds]:.2f} s
+  with every file's hash checked, after {cache[open_known_seconds]:.3f} s if they were; a sample is then read in
+  {read:.2f} ms.
+- A page of {explorer[records]:,} derivations, {explorer[tokens]:,} tokens, has {explorer[page_mb]:.0f} MB. It shows
+  the first {explorer[open_seconds]:.1f} s after it is opened, the last {last:.0f} ms after it is chosen, and follows
+  a slider in {slider:.0f} ms."""
+
+
+def reliability():
+    """The text between the two marks of RELIABILITY.md."""
+    faults, soak = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("faults", "soak"))
+    outcomes = ("survived", "refused", "lost")
+    table = ["| fault | injected | survived | refused | lost |", "|---|" + "---:|" * 4]
+    in_all = {name: sum(kind.get(name, 0) for kind in faults["faults"].values()) for name in outcomes}
+    for kind, count in [*sorted(faults["faults"].items()), ("in all", in_all)]:
+        table.append(f"| {kind} | {sum(count.values())} | {' | '.join(str(count.get(name, 0)) for name in outcomes)} |")
+    milliseconds = {
+        "read": soak["cache"]["read_seconds"] * 1000,
+        "last": soak["explorer"]["last_record_seconds"] * 1000,
+        "slider": soak["explorer"]["slider_seconds"] * 1000,
+    }
+    return RELIABILITY.format(
+        faults="\n".join(table), cores=faults["cores"], seconds=faults["seconds"], **soak, **milliseconds
+    )
+
+
 def section():
-    """The text between the two marks."""
+    """The text between the two marks of README.md."""
     signals, step, cache, startup = (
         json.loads((RESULTS / f"{name}.json").read_text()) for name in ("signals", "step", "cache", "startup")
     )
@@ -79,11 +115,15 @@ def section():
     )
 
 
-def filled(readme):
-    """The README's text with its section written anew."""
-    before, after = readme[: readme.index(BEGIN)], readme[readme.index(END) :]
-    return f"{before}{BEGIN}\n{section()}\n{after}"
+PAGES = {"README.md": section, "RELIABILITY.md": reliability}
+
+
+def filled(page):
+    """The page's text with its section written anew."""
+    text = (ROOT / page).read_text()
+    return f"{text[: text.index(BEGIN)]}{BEGIN}\n{PAGES[page]()}\n{text[text.index(END) :]}"
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text()))
+    for page in PAGES:
+        (ROOT / page).write_text(filled(page))

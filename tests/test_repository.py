@@ -64,9 +64,9 @@ def test_every_command_explains_itself(command):
     assert done.returncode == 0 and "Usage" in done.stdout and "--run-dir" in done.stdout
 
 
-def test_the_readmes_measurements_are_the_committed_results(monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "RELIABILITY.md"])
+def test_a_pages_measurements_are_the_committed_results(page, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import readme
 
-    text = (ROOT / "README.md").read_text()
-    assert readme.filled(text) == text
+    assert readme.filled(page) == (ROOT / page).read_text()

@@ -102,10 +102,17 @@ def test_everything_of_ours_is_looked_at():
     assert {"discnb", "book", "benchmarks"} <= folders and len(FILES) > 60
 
 
-def test_what_the_security_page_names_is_there():
-    text = (ROOT / "SECURITY.md").read_text()
-    paths = set(re.findall(r"`((?:tests|discnb|launch|book|benchmarks)/[\w/.]*)`", text))
-    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+def named_in(page):
+    return set(re.findall(r"`((?:tests|discnb|launch|book|benchmarks)/[\w/.]*)`", (ROOT / page).read_text()))
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "RELIABILITY.md"])
+def test_what_the_page_names_is_there(page):
+    assert [path for path in sorted(named_in(page)) if not (ROOT / path).exists()] == []
+
+
+def test_the_security_page_names_every_test_of_it():
+    paths = named_in("SECURITY.md")
     hostile = {f"tests/hostile/{path.name}" for path in (ROOT / "tests" / "hostile").glob("test_*.py")}
     assert hostile <= paths and "tests/test_trust.py" in paths
     assert "textContent" in (ROOT / "discnb/explore/static/view.js").read_text()

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -48,7 +49,8 @@ def main() -> int:
         print(f"{kind:22}{count.total():10}{count['survived']:10}{count['refused']:10}{count['lost']:6}")
     print(f"{time.monotonic() - begin:.0f} s")
     if chosen.json:
-        chosen.json.write_text(json.dumps({kind: dict(count) for kind, count in counts.items()}, indent=2) + "\n")
+        found = {"cores": os.cpu_count(), "seconds": round(time.monotonic() - begin), "faults": counts}
+        chosen.json.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
     return int(total["lost"] > 0)
 
 

@@ -22,7 +22,7 @@ def test_nothing_is_lost(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
-    found = json.loads(counts.read_text())
+    found = json.loads(counts.read_text())["faults"]
     assert len(found) == KINDS and not sum(kind.get("lost", 0) for kind in found.values())
     assert all(sum(kind.values()) >= 1 for kind in found.values())
     assert found["SIGKILL at a moment"]["survived"] >= 1 and found["byte flipped"]
