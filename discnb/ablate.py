@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from . import __version__
 from .arms import ARMS
-from .checkpoint import write_json, write_text
+from .checkpoint import atomic_path, write_json, write_text
 from .compare import BASELINE, METRICS, compare
 from .config import settings
 from .evaluate import derive, grade_derivations, measure_tokens, report_split
@@ -166,7 +166,8 @@ def measure(
     tokens = measure_tokens(states, run.teacher("eval"), split, run.collator, objective)
     report, _ = report_split(tokens, objective, split["index"])
     kept = {name: torch.cat([getattr(sample, name) for sample in tokens]) for name in ("kl", "pivot")}
-    save_file(kept, folder / "tokens.safetensors")
+    with atomic_path(folder / "tokens.safetensors") as temporary:
+        save_file(kept, temporary)
     problems = run.problems()
     written = derive(
         model, tokenizer, [problem["question"] for problem in problems], max_new_tokens=run.config.grade.new_tokens

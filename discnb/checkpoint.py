@@ -19,6 +19,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 MANIFEST = "manifest.json"
+ORIGIN = "inputs.json"
+"""What an unfinished stage is being made of; a finished one's manifest says it."""
+WRITERS_ERRORS = ("inline_container", "PytorchStreamWriter", "iostream error")
+"""What torch and llama.cpp say in a RuntimeError when a file cannot be written."""
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +32,15 @@ class DamagedFile(ValueError):
 
     def __init__(self, faults: dict[Path, str]) -> None:
         super().__init__("; ".join(f"{path} {what}" for path, what in faults.items()))
+        self.faults = faults
         self.paths = list(faults)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it comes out of a worker process
+        return type(self), (self.faults,)
+
+
+class UnsealedFile(DamagedFile):
+    """What should be sealed is not: an earlier discnb made it, or its seal was damaged. Nothing is deleted for that."""
 
 
 @contextmanager
@@ -58,7 +70,8 @@ def writing(path: Path) -> Iterator[None]:
             raise
         raise OSError(error.errno, f"{error.strerror or error}, while it was written", str(path)) from error
     except Exception as error:
-        if not isinstance(error, SafetensorError | RuntimeError) and type(error) is not Exception:  # of tokenizers
+        of_torch = isinstance(error, RuntimeError) and any(words in str(error) for words in WRITERS_ERRORS)
+        if not of_torch and not isinstance(error, SafetensorError) and type(error) is not Exception:  # of tokenizers
             raise
         raise OSError(f"{path} could not be written: {' '.join(str(error).split())[:300]}") from error
 
@@ -96,9 +109,11 @@ def seal(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unseal(path: Path, value: Any) -> dict[str, Any]:
-    """`value`, as read from `path`, without its seal; one that is missing or broken is a DamagedFile."""
-    content = {name: item for name, item in value.items() if name != "seal"} if isinstance(value, dict) else {}
-    if not isinstance(value, dict) or value.get("seal") != _digest(content):
+    """`value`, as read from `path`, without its seal; a broken one is a DamagedFile, a missing one an UnsealedFile."""
+    if not isinstance(value, dict) or "seal" not in value:
+        raise UnsealedFile({path: "has no seal: an earlier discnb made it, or it was damaged"})
+    content = {name: item for name, item in value.items() if name != "seal"}
+    if value["seal"] != _digest(content):
         raise DamagedFile({path: "was altered: its seal is not that of what it says"})
     return content
 
@@ -159,7 +174,7 @@ def write_manifest(
     files = {
         (name := str(path.relative_to(folder))): known[name] if name in known else file_facts(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST and not is_temporary(path)
+        if path.is_file() and path not in (folder / MANIFEST, folder / ORIGIN) and not is_temporary(path)
     }
     with writing(folder):
         for name in files:
@@ -226,6 +241,8 @@ def mend(folder: Path) -> dict[str, Any] | None:
     """The manifest of a complete folder, or None; what is damaged is named, and deleted so that it is made again."""
     try:
         return read_manifest(folder)
+    except UnsealedFile as found:
+        raise ValueError(f"{found}; move {folder} away to have it made again, or choose another --run-dir") from found
     except DamagedFile as damage:
         log.warning("%s: made again", damage)
         for path in [folder / MANIFEST, *damage.paths]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .checkpoint import MANIFEST, DamagedFile, read_json_lines, read_manifest
+from .checkpoint import MANIFEST, DamagedFile, is_as_written, read_json_lines, read_manifest
 from .printable import printable
 
 PACKAGES = (
@@ -218,6 +218,9 @@ def _stage(stage: str, folder: Path) -> Finding:
         begun = folder.is_dir() and any(path.name != MANIFEST for path in folder.iterdir())
         what = "begun, not complete" if begun else "not begun"
         return Finding(f"stage {stage}", "missing", what, f"`discnb {stage} --run-dir {folder.parent}`")
+    record = folder.parent / "metrics.jsonl"
+    if "record" in manifest and not is_as_written(record, manifest["record"]):
+        return Finding(f"stage {stage}", "broken", f"{record} is not what it wrote", f"put it back, or {again}")
     size = sum(facts["bytes"] for facts in manifest["files"].values())
     return Finding(f"stage {stage}", "ok", f"complete, {len(manifest['files'])} files, {size / 1e6:.1f} MB as written")
 
@@ -239,4 +242,5 @@ def _training(folder: Path) -> Iterator[Finding]:
         try:
             yield Finding("metrics.jsonl", "ok", f"{len(read_json_lines(metrics))} optimizer steps")
         except (DamagedFile, OSError) as damage:
-            yield Finding("metrics.jsonl", "broken", str(damage), "delete the line, or the checkpoints to train anew")
+            mend = f"`discnb train --run-dir {folder}` writes them again from the newest checkpoint, or says what to do"
+            yield Finding("metrics.jsonl", "broken", str(damage), mend)

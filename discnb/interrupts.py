@@ -15,24 +15,35 @@ class Stopped(RuntimeError):
             f"the training stopped after step {step} of {steps}, which is saved; the same command goes on from there"
         )
         self.stopped_by = number
+        self._said = number, step, steps
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it comes out of a worker process
+        return Stopped, self._said
 
 
 @contextmanager
 def signals_kept(then: Callable[[], None]) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM join this list and call `then`; the second time they do what they did before."""
+    """The first SIGINT or SIGTERM joins this list and calls `then`; the next one does what it did before.
+
+    One that was ignored stays so, and in another thread than the main one, which alone hears of signals, none is kept.
+    """
     kept: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # which alone hears of signals
-        yield kept
-        return
+    mine = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if mine else {}
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def keep(number: int, frame: Any) -> None:
         kept.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        restore()
         then()
 
-    before = {number: signal.signal(number, keep) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, keep)
         yield kept
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

@@ -4,9 +4,12 @@ import ast
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from .interrupts import signals_kept
 
@@ -54,10 +57,13 @@ def execute(run: "Run") -> Path:
 
     def interrupt() -> None:
         for kernel in kernels:
-            os.kill(kernel.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+            if pid := getattr(kernel.provisioner, "pid", None):
+                os.kill(pid, signal.SIGINT)
+                return
+        raise KeyboardInterrupt
 
     untouched = preset(run.config.preset).to_dict()
-    with signals_kept(interrupt) as signals:
+    with _alone(run.folder), signals_kept(interrupt) as signals:
         try:
             papermill.execute_notebook(
                 notebook_path(),
@@ -80,7 +86,21 @@ def execute(run: "Run") -> Path:
             raise NotebookError(f"{what}; the notebook up to there: {target}", next(iter(signals), None)) from error
         except DeadKernelError as error:
             raise NotebookError(f"the notebook's process died (out of memory?); what it did is in {target}") from error
+        except OSError as error:
+            raise NotebookError(f"{error}, when {target} was executed or written") from error
+        if signals:  # it came between two cells
+            raise NotebookError(f"interrupted when all was done; the notebook: {target}", signals[0])
     return target
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One notebook at a time is executed for a run: its copy there is the run's record."""
+    try:
+        with FileLock(folder / ".notebook.lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"another process executes the notebook of {folder}; wait for it or end it") from None
 
 
 def check_parameters(cells: Sequence[str]) -> None:

@@ -429,7 +429,7 @@ class Run:
         path = self._source / "data" / f"{split}.parquet"
         large = path.stat().st_size > IN_MEMORY_BYTES
         # a large one is a memory map, whose file is as good as the parquet file is old
-        where = {"cache_dir": str(self._source / "data" / "arrow")} if large else {"keep_in_memory": True}
+        where = {"cache_dir": str(self._source / "arrow")} if large else {"keep_in_memory": True}
         return Dataset.from_parquet(str(path), **where)
 
     def problems(self) -> list[dict[str, str]]:

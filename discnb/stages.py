@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from . import ranks
 from .checkpoint import (
     MANIFEST,
+    ORIGIN,
     DamagedFile,
     file_facts,
     is_as_written,
@@ -58,9 +59,10 @@ class Stages:
         if name in self.done:
             return self.done[name]
         place, first, manifest = self.folder / (folder or name), ranks.rank() == 0, None
+        inputs = [needed["files"] for needed in needs]
         with self._lock(name) if first else nullcontext():
             if first:
-                manifest = self._found(name, place, [needed["files"] for needed in needs], beside, record)
+                manifest = self._found(name, place, inputs, beside, record)
             manifest = ranks.share(manifest)
             if manifest is None:
                 begin = time.monotonic()
@@ -68,7 +70,8 @@ class Stages:
                 if first:
                     if record:
                         facts = {**facts, "record": file_facts(self.folder / record)}
-                    manifest = write_manifest(place, stage=name, **facts, seconds=round(time.monotonic() - begin, 2))
+                    seconds = round(time.monotonic() - begin, 2)
+                    manifest = write_manifest(place, stage=name, made_of=inputs, **facts, seconds=seconds)
                     print(f"{name}: done in {manifest['seconds']:.0f} s{_in_words(facts.get('speed'))}", flush=True)
                 manifest = ranks.share(manifest)
         assert manifest is not None
@@ -79,17 +82,18 @@ class Stages:
         self, name: str, place: Path, inputs: list[dict[str, Any]], beside: Sequence[str], record: str | None
     ) -> dict[str, Any] | None:
         """The manifest of a finished stage, or None after its folder was made ready for the work."""
-        origin, manifest = place / "inputs.json", mend(place)
+        origin, manifest = place / ORIGIN, mend(place)
         if manifest and record and not is_as_written(self.folder / record, manifest["record"]):
-            log.warning("%s is not what stage %s wrote: it ends again", self.folder / record, name)
-            (place / MANIFEST).unlink()
-            manifest = None
+            raise ValueError(
+                f"{self.folder / record} is not what stage {name} wrote; put it back, or delete {place / MANIFEST} to "
+                "have the stage go on from its newest checkpoint, or from the start if it has none"
+            )
         try:
-            same = origin.exists() and unseal(origin, read_json(origin)) == {"made_of": inputs}
+            made_of = manifest or (unseal(origin, read_json(origin)) if origin.exists() else {})
         except DamagedFile as damage:
             # what lies there may have cost hours, and nothing says any more what it was made of
             raise ValueError(f"{damage}; move {place} away, and stage {name} is done again") from damage
-        if not same:
+        if made_of.get("made_of") != inputs:
             if place.exists() and any(place.iterdir()):
                 log.warning("%s was made of other inputs: stage %s is done again", place, name)
             for leftover in (place, *(self.folder / other for other in beside)):

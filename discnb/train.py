@@ -28,7 +28,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
 from . import ranks
-from .checkpoint import keep_newest, newest_checkpoint, step_of, write_manifest, write_text, writing
+from .checkpoint import MANIFEST, keep_newest, newest_checkpoint, step_of, write_manifest, write_text, writing
 from .data import Collator
 from .data.batches import StepBatches, StepLoader
 from .interrupts import Stopped, signals_kept
@@ -167,6 +167,7 @@ class DiscTrainer(Trainer):
         self._tokens, self._padded, self._clock = 0, 0, time.monotonic()
         with signals_kept(_say_that_it_stops) as self._signals:
             result = super().train(resume_from_checkpoint=str(resume) if resume else None)
+        self._hear(ranks.gather(list(self._signals)))  # one may have come after the last step's
         if self.stopped_by:
             raise Stopped(self.stopped_by, self.state.global_step, self.state.max_steps)
         return result
@@ -174,6 +175,10 @@ class DiscTrainer(Trainer):
     def _resume_from(self) -> tuple[Path | None, bool]:
         """The checkpoint to go on from, and whether it is the last; what came after it is removed."""
         resume = newest_checkpoint(self.checkpoints)
+        if resume is None and any((path / MANIFEST).exists() for path in self.checkpoints.glob("checkpoint-*")):
+            raise ValueError(
+                f"no checkpoint in {self.checkpoints} is sound; move the folder away to train from the start"
+            )
         done = step_of(resume) if resume else 0
         for rejected in self.checkpoints.glob("checkpoint-*"):
             if step_of(rejected) > done:
@@ -266,7 +271,7 @@ class DiscTrainer(Trainer):
             mine = [(sequences, [term.item() for term in terms]) for sequences, terms in self._terms]
             self._terms.clear()
             shares, tokens, signals = zip(*ranks.gather((mine, self._tokens, list(self._signals))), strict=True)
-            self.stopped_by = next((number for of_rank in signals for number in of_rank), None)
+            self._hear(signals)
             every = [share for of_rank in shares for share in of_rank]
             total = sum(sequences for sequences, _ in every)
             means = {
@@ -289,6 +294,10 @@ class DiscTrainer(Trainer):
         super().log(logs, start_time)
         if self.stopped_by:
             self.control.should_save = self.control.should_training_stop = True
+
+    def _hear(self, signals: Sequence[list[int]]) -> None:
+        """Take note of the first signal that any rank was sent."""
+        self.stopped_by = self.stopped_by or next((number for of_rank in signals for number in of_rank), None)
 
     def save_student(self, folder: Path) -> None:
         """Write the student as transformers does, whole, from rank 0. All ranks must call it."""
@@ -324,6 +333,7 @@ class DiscTrainer(Trainer):
         if self.args.should_save:
             write_manifest(folder, step=self.state.global_step)
             keep_newest(folder.parent, self.keep_checkpoints)
+        ranks.wait()  # a rank that was told to stop must not end before this is whole
 
 
 def _say_that_it_stops() -> None:

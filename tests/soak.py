@@ -51,10 +51,11 @@ def training(minutes: float, folder: Path) -> dict[str, float]:
     process.send_signal(signal.SIGTERM)
     code = process.wait()
     quarter = len(sizes) // 4
+    if code != 128 + signal.SIGTERM:
+        raise RuntimeError(f"the training ended with code {code}: {(folder / 'log').read_text()[-3000:]}")
     return {
         "minutes": (time.monotonic() - begin) / 60,
         "steps": (run / "metrics.jsonl").read_bytes().count(b"\n"),
-        "exit_code": code,
         "checkpoints": len(list((run / "checkpoints").iterdir())),
         "second_quarter_mb": statistics.median(sizes[quarter : 2 * quarter]),
         "last_quarter_mb": statistics.median(sizes[-quarter:]),

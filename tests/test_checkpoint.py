@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from discnb.checkpoint import (
     MANIFEST,
     DamagedFile,
+    UnsealedFile,
     atomic_path,
     keep_newest,
     mend,
@@ -94,9 +95,19 @@ def test_a_seal_holds_what_is_said_and_not_how_it_is_written(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, dict(reversed(seal(value).items())))
     assert unseal(path, read_json(path)) == {"b": [1, 2.5], "a": {"τ": None}}
-    for wrong in ({**seal(value), "c": 1}, value, [], None):
-        with pytest.raises(DamagedFile, match="was altered"):
+    with pytest.raises(DamagedFile, match="was altered"):
+        unseal(path, {**seal(value), "c": 1})
+    for wrong in (value, [], None):
+        with pytest.raises(UnsealedFile, match="has no seal"):
             unseal(path, wrong)
+
+
+def test_a_folder_without_a_seal_is_refused_and_nothing_deleted(tmp_path):
+    write_manifest(tmp_path)
+    write_json(tmp_path / MANIFEST, {"files": {}})
+    with pytest.raises(ValueError, match=r"has no seal: an earlier discnb made it.*move .* away"):
+        mend(tmp_path)
+    assert (tmp_path / MANIFEST).exists()
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,22 @@ def test_an_impossible_setting_is_refused_by_name(field, value):
         DiscObjective(**{field: value})
 
 
+@pytest.mark.parametrize("length", [0, 1])
+def test_sequences_of_no_and_of_one_token_are_defined(length):
+    """Columns of which there are none, or one: real, masked, and padding of NaN that nothing may look at."""
+    rng = torch.Generator().manual_seed(0)
+    h, t = (torch.randn(3, length, 4, generator=rng) for _ in range(2))
+    h[2], t[2] = torch.nan, torch.nan
+    W, U = (torch.randn(6, 4, generator=rng).requires_grad_() for _ in range(2))
+    mask = torch.tensor([[True] * length, [False] * length, [False] * length], dtype=torch.bool)
+    labels = torch.zeros(3, length, dtype=torch.long).masked_fill(~mask, -100)
+    terms = DiscObjective()(h, W, t, U.detach(), labels, mask, mask, 2.0)
+    terms.loss.backward()
+    assert all(torch.isfinite(term) for term in terms) and torch.isfinite(W.grad).all()
+    assert terms.energy == 0 and (terms.kl > 0) == (length == 1)
+    assert terms.pivot_fraction == 0
+
+
 def test_an_empty_batch_is_refused():
     empty = torch.zeros(0, 4, dtype=torch.long)
     none = empty.bool()

@@ -53,7 +53,7 @@ def tiny(tmp_path_factory):
 
 def test_the_run_folder_holds_everything(tiny):
     folder, _ = tiny
-    names = {path.name for path in folder.iterdir()} - {".lock"}
+    names = {path.name for path in folder.iterdir()} - {".lock", ".notebook.lock"}
     assert names == {
         "config.json", "data", "teacher", "checkpoints", "student", "eval", "gguf", "grades", "tensorboard",
         "metrics.jsonl", "results.json", "train.ipynb", "README.md",

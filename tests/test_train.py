@@ -2,9 +2,11 @@ import contextlib
 import json
 import math
 import os
+import pickle
 import shutil
 import signal
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +15,11 @@ from datasets import Dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainingArguments
 
-from discnb.checkpoint import newest_checkpoint
+from discnb.checkpoint import DamagedFile, newest_checkpoint, sha256
 from discnb.curves import Curves
 from discnb.data import Collator, tokenize_samples
 from discnb.evaluate import evaluate_split
-from discnb.interrupts import Stopped
+from discnb.interrupts import Stopped, signals_kept
 from discnb.models import scratch_student, scratch_teacher, scratch_tokenizer
 from discnb.objective import DiscObjective
 from discnb.teacher import OnlineTeacher
@@ -235,8 +237,52 @@ def test_a_signal_ends_the_step_and_saves_it_and_the_resumed_run_ends_in_the_sam
     assert stopped.value.stopped_by == number and signal.getsignal(number) is handler
     assert "stopping after this step" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-4"]
-    make_trainer(corpus, tmp_path).train()
+    resumed = make_trainer(corpus, tmp_path)
+    resumed.train()
     assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
+    want = straight[1].model.student.state_dict()
+    assert all(torch.equal(tensor, want[name]) for name, tensor in resumed.model.student.state_dict().items())
+    hashes = [sha256(folder / "checkpoints" / "checkpoint-6" / "optimizer.pt") for folder in (tmp_path, straight[0])]
+    assert hashes[0] == hashes[1]
+
+
+def test_a_signal_after_the_last_step_is_not_forgotten(corpus, tmp_path, monkeypatch):
+    def save(trainer, *arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        DiscTrainer._save_checkpoint.__wrapped__(trainer, *arguments)
+
+    save.__wrapped__ = DiscTrainer._save_checkpoint
+    monkeypatch.setattr(DiscTrainer, "_save_checkpoint", save)
+    with pytest.raises(Stopped, match="after step 6 of 6"):
+        make_trainer(corpus, tmp_path, save=99).train()
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "checkpoint-6"
+
+
+def test_a_signal_that_is_ignored_stays_so_and_the_second_one_is_the_systems():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with signals_kept(lambda: None) as kept:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert kept == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_errors_come_out_of_a_worker_process():
+    for error in (Stopped(15, 4, 6), DamagedFile({Path("a"): "is missing"})):
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_checkpoints_of_which_none_is_sound_are_not_thrown_away(corpus, straight, tmp_path):
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    for weights in (tmp_path / "checkpoints").glob("*/model.safetensors"):
+        weights.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* is sound; move the folder away to train from the start"):
+        make_trainer(corpus, tmp_path).train()
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 
 
 def test_a_spike_is_a_norm_far_above_the_median_before():

@@ -61,10 +61,10 @@ def cases(lab: Lab, seed: int, share: float) -> list[Case]:
     return kept
 
 
-def again(lab: Lab, run: Path, *stages: str) -> tuple[str, str]:
-    """Do the stages again: everything must be there, or an error must name a file of the run."""
+def again(lab: Lab, run: Path, *stages: str, may_refuse: bool = False) -> tuple[str, str]:
+    """Do the stages again: everything must be there, or, if it may, an error must name a file of the run."""
     done = start(run, *stages).wait()
-    if done.code == 2 and clear(done, run):
+    if may_refuse and done.code == 2 and clear(done, run):
         return "refused", last_line(done)
     if done.code:
         return "lost", f"the second time: code {done.code}\n{done.said[-2000:]}"
@@ -93,7 +93,8 @@ def killed(lab: Lab, stage: str, part: float, place: Path) -> tuple[str, str]:
     process = start(run, stage)
     time.sleep(part * lab.seconds[stage])
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    if process.wait().code != -signal.SIGKILL:  # it had ended before
+        return killed(lab, stage, part / 2, place / "earlier")
     return again(lab, run, stage)
 
 
@@ -116,7 +117,7 @@ def signalled(lab: Lab, stage: str, part: float, number: signal.Signals, place: 
     rows = steps(run)
     os.kill(process.pid, number)
     done = process.wait()
-    if done.code not in (0, 128 + number, -number):
+    if done.code not in (0, 128 + number, -number) or (done.code == 0 and "stopping after" in done.said):
         return "lost", f"code {done.code}\n{done.said[-2000:]}"
     if "stopping after this step" in done.said and done.code:
         saved = newest_checkpoint(run / "checkpoints")
@@ -188,4 +189,4 @@ def damaged(
         (run / "student" / "manifest.json").unlink()
     path = run / name
     path.write_bytes(change(bytearray(path.read_bytes()), part))
-    return again(lab, run, *STAGES)
+    return again(lab, run, *STAGES, may_refuse=True)

@@ -98,7 +98,7 @@ class Lab:
             else:
                 self.before(stage).mkdir(parents=True)
             begin = time.monotonic()
-            done = self.finish(start(run, stage, modules=True))
+            done = start(run, stage, modules=True).wait()
             if done.code != 0:
                 raise RuntimeError(f"stage {stage} failed without a fault:\n{done.said}")
             self.seconds[stage], self.calls[stage] = time.monotonic() - begin, done.calls
@@ -108,9 +108,6 @@ class Lab:
     def before(self, stage: str) -> Path:
         """The run as it was before `stage`; after all of them it is `reference`."""
         return self.folder / f"before-{stage}"
-
-    def finish(self, process: "Process") -> Done:
-        return process.wait()
 
     def compare(self, run: Path, stages: tuple[str, ...]) -> str:
         """What of these stages differs from the reference, or nothing."""

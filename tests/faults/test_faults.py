@@ -9,11 +9,14 @@ import pytest
 
 HARNESS = [sys.executable, "-m", "tests.faults"]
 KINDS = 11
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="the shim is compiled, for Linux"),
+    pytest.mark.timeout(900),
+]
 CHECKPOINT = "byte flipped checkpoints/checkpoint-8/model.safetensors"
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="the shim is for Linux, and is compiled")
-@pytest.mark.timeout(900)
 def test_nothing_is_lost(tmp_path):
     counts = tmp_path / "counts.json"
     done = subprocess.run(
@@ -31,16 +34,7 @@ def test_nothing_is_lost(tmp_path):
 def test_the_harness_can_find_a_loss(tmp_path):
     """With a checkpoint that is not verified, a flipped byte in it goes into the result: the harness must say so."""
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.faults",
-            "--believe-checkpoints",
-            "--folder",
-            tmp_path / "faults",
-            "--only",
-            "byte flipped checkpoints/checkpoint-8/model.safetensors",
-        ],
+        [*HARNESS, "--believe-checkpoints", "--folder", tmp_path / "faults", "--only", CHECKPOINT],
         capture_output=True,
         text=True,
     )

@@ -262,6 +262,12 @@ def test_no_tokens_give_empty_signals_and_zero_gradients():
     assert W.grad.abs().sum() == 0
 
 
+def test_a_single_token_has_the_signals_it_has_among_others():
+    h, W, g, U, labels = random_pair(5)
+    alone, among = token_signals(h[2:3], W, g[2:3], U, labels[2:3]), token_signals(h, W, g, U, labels)
+    torch.testing.assert_close(alone, type(alone)(*(signal[2:3] for signal in among)))
+
+
 def test_a_padding_label_has_no_cross_entropy_and_changes_nothing_else():
     h, W, g, U, labels = random_pair(5)
     masked = labels.clone()
