@@ -142,6 +142,29 @@ def test_a_damaged_file_is_named_and_only_its_stage_is_done_again(tiny):
     assert sha256(file) == want
 
 
+def test_metrics_that_are_not_the_trainings_are_refused_and_nothing_is_trained_again(tiny):
+    metrics = tiny[0] / "metrics.jsonl"
+    want = metrics.read_text()
+    metrics.write_text(want.replace('"step": 3,', '"step": 4,'))
+    for command, said in (
+        (["train", "--run-dir", tiny[0]], "metrics.jsonl is not what stage train wrote; put it back, or delete"),
+        (["doctor", tiny[0]], "metrics.jsonl is not what it wrote"),
+    ):
+        done = discnb(*command)
+        assert done.returncode in (1, 2) and said in done.stdout + done.stderr
+    metrics.write_text(want)
+    assert discnb("train", "--run-dir", tiny[0]).returncode == 0
+
+
+def test_a_second_notebook_of_a_run_is_refused_before_it_writes(tiny):
+    notebook = tiny[0] / "train.ipynb"
+    before = sha256(notebook)
+    with FileLock(tiny[0] / ".notebook.lock"):
+        done = discnb("run", "--run-dir", tiny[0])
+    assert done.returncode == 2 and "another process executes the notebook" in done.stderr
+    assert sha256(notebook) == before
+
+
 def test_the_explorer_shows_what_the_run_measured(tiny, tmp_path):
     page = tmp_path / "page.html"
     done = discnb("explore", tiny[0], "-o", page, "--limit", 3)
