@@ -242,6 +242,7 @@ def forest(summary: dict[str, Any], metric: str = "kl", ax: Axes | None = None) 
         ax.scatter([rows[arm]["mean"]], [y], color=colour, s=34, marker="D", zorder=3)
     ax.axvline(0, color=INK, lw=1)
     ax.set(yticks=range(len(order)), yticklabels=order, xlabel=f"difference to {baseline}: {label}")
+    ax.set_ylim(-0.6, len(order) - 0.4)
     verdicts = {what: [arm for arm in order if verdict(rows[arm], metric) == what] for what in colours}
     listed = "; ".join(f"{what}: {', '.join(arms) or 'none'}" for what, arms in verdicts.items())
     return described(figure, f"Differences to {baseline} in {label} of {len(rows)} arms. {listed}.")
