@@ -8,6 +8,8 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType
 from tokenizers import pre_tokenizers
 
+from discnb.checkpoint import seal
+
 V, Q = GGUFValueType, GGMLQuantizationType
 PACK = {V.UINT32: "I", V.INT32: "i", V.FLOAT32: "f", V.BOOL: "?", V.UINT64: "Q", V.UINT8: "B"}
 TOKENS = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "<|endoftext|>"]
@@ -17,6 +19,14 @@ WIDTH, MIDDLE, HEADS, KV_HEADS, KEY = 32, 64, 2, 1, 16
 def text(value):
     data = value.encode() if isinstance(value, str) else value
     return struct.pack("<Q", len(data)) + data
+
+
+def sealed(content):
+    """A manifest's bytes with the seal of what they say, where they are an object; else as they are."""
+    try:
+        return json.dumps(seal(json.loads(content))).encode()
+    except (ValueError, RecursionError, TypeError, AttributeError):
+        return content
 
 
 class Model:

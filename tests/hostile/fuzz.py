@@ -3,6 +3,7 @@
 import logging
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import atheris
@@ -11,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 with atheris.instrument_imports(include=["discnb.checkpoint", "discnb.gguf_header", "discnb.model_folder"]):
     from discnb import checkpoint, gguf_header, model_folder
 
-from tests.hostile.files import Model, safetensors
+from tests.hostile.files import Model, safetensors, sealed
 
 logging.disable()
 FOLDER = Path(tempfile.mkdtemp(prefix="discnb-fuzz-"))
@@ -33,8 +34,10 @@ def manifest(content):
     folder.mkdir(parents=True, exist_ok=True)
     victim = FOLDER / "victim"
     victim.write_text("precious")
-    (folder / "manifest.json").write_bytes(content)
-    checkpoint.mend(folder)
+    for form in (content, sealed(content)):
+        (folder / "manifest.json").write_bytes(form)
+        with suppress(ValueError):  # it is not sealed
+            checkpoint.mend(folder)
     assert victim.read_text() == "precious"
 
 

@@ -33,7 +33,7 @@ from discnb.printable import TURNING, printable
 from discnb.prompt import format_sample, proof_token_mask
 from tests.explore.records import made_up
 
-from .files import Model, safetensors
+from .files import Model, safetensors, sealed
 from .texts import TEXTS
 
 SHORT = [text[:200] for text in TEXTS.values()]
@@ -95,10 +95,14 @@ def test_a_manifest_of_any_bytes_touches_nothing_outside(tmp_path, content):
     folder.mkdir(parents=True, exist_ok=True)
     for victim in (tmp_path / "victim", tmp_path / "a" / "x", tmp_path / "x"):
         victim.write_text("precious")
-    (folder / MANIFEST).write_bytes(content)
-    with suppress(DamagedFile):
-        assert all(map(is_inner_path, read_manifest(folder)["files"]))
-    mend(folder)
+    for form in (content, sealed(content)):
+        (folder / MANIFEST).write_bytes(form)
+        with suppress(DamagedFile):
+            assert all(map(is_inner_path, read_manifest(folder)["files"]))
+        try:
+            mend(folder)
+        except ValueError as refused:
+            assert "has no seal" in str(refused) and (folder / MANIFEST).exists()
     for victim in (tmp_path / "victim", tmp_path / "a" / "x", tmp_path / "x"):
         assert victim.read_text() == "precious"
 
