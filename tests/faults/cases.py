@@ -16,7 +16,7 @@ from discnb.checkpoint import is_temporary, newest_checkpoint, step_of
 
 from .harness import STAGES, Done, Fault, Lab, Process, start
 
-EVERY_CALL = ("data", "eval")
+EVERY_CALL = ("data", "eval", "grade")
 """Stages of which every call that changes a file fails once; of the others twenty do."""
 
 Case = tuple[str, str, Callable[[Path], tuple[str, str]]]
