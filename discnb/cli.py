@@ -186,7 +186,7 @@ def grade(preset: Preset = None, run_dir: RunDir = None, settings: Settings = No
 
 @app.command()
 def ablate(
-    study: Annotated[str, typer.Argument(help="Which study: tiny or mini.")] = "tiny",
+    study: Annotated[str, typer.Argument(help="Which study: tiny, mini or drift.")] = "tiny",
     run_dir: Annotated[
         Path | None, typer.Option(help="Its folder; runs/ablation-STUDY if not given.", show_default=False)
     ] = None,
