@@ -50,17 +50,21 @@ RELIABILITY = """\
 
 {faults}
 
-`make soak`:
+`make soak`, what has been run of it:
 
-- {training[minutes]:.0f} minutes of training, {training[steps]:,} steps. Resident memory had a median of
-  {training[second_quarter_mb]:,.0f} MB in the second quarter of the time and of {training[last_quarter_mb]:,.0f} MB in
-  the last one; at most {training[peak_mb]:,.0f} MB.
-- A cache of {cache[samples]:,} samples in {cache[shards]:,} files is open after {cache[open_verified_seconds]:.2f} s
-  with every file's hash checked, after {cache[open_known_seconds]:.3f} s if they were; a sample is then read in
-  {read:.2f} ms.
-- A page of {explorer[records]:,} derivations, {explorer[tokens]:,} tokens, has {explorer[page_mb]:.0f} MB. It shows
-  the first {explorer[open_seconds]:.1f} s after it is opened, the last {last:.0f} ms after it is chosen, and follows
-  a slider in {slider:.0f} ms."""
+{soak}"""
+SOAK = {
+    "training": """\
+- {minutes:.0f} minutes of training, {steps:,} steps. Resident memory had a median of {second_quarter_mb:,.0f} MB in the
+  second quarter of the time and of {last_quarter_mb:,.0f} MB in the last one; at most {peak_mb:,.0f} MB.""",
+    "cache": """\
+- A cache of {samples:,} samples in {shards:,} files is open after {open_verified_seconds:.2f} s with every file's hash
+  checked, after {open_known_seconds:.3f} s if they were; a sample is then read in {read_seconds:.6f} s.""",
+    "explorer": """\
+- A page of {records:,} derivations, {tokens:,} tokens, has {page_mb:.0f} MB. It shows the first
+  {open_seconds:.1f} s after it is opened, the last {last_record_seconds:.1f} s after it is chosen, and follows a slider
+  in {slider_seconds:.1f} s.""",
+}
 
 
 def reliability():
@@ -71,13 +75,9 @@ def reliability():
     in_all = {name: sum(kind.get(name, 0) for kind in faults["faults"].values()) for name in outcomes}
     for kind, count in [*sorted(faults["faults"].items()), ("in all", in_all)]:
         table.append(f"| {kind} | {sum(count.values())} | {' | '.join(str(count.get(name, 0)) for name in outcomes)} |")
-    milliseconds = {
-        "read": soak["cache"]["read_seconds"] * 1000,
-        "last": soak["explorer"]["last_record_seconds"] * 1000,
-        "slider": soak["explorer"]["slider_seconds"] * 1000,
-    }
+    lines = [text.format(**soak[part]) for part, text in SOAK.items() if part in soak]
     return RELIABILITY.format(
-        faults="\n".join(table), cores=faults["cores"], seconds=faults["seconds"], **soak, **milliseconds
+        cores=faults["cores"], seconds=faults["seconds"], faults="\n".join(table), soak="\n".join(lines)
     )
 
 
