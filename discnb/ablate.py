@@ -182,15 +182,15 @@ def measure(
 
 def summarise(base: Run, teacher: dict[str, Any], study: str) -> dict[str, Any]:
     """Every finished cell's figures, arm by arm, and their comparison with the baseline."""
-    rows = []
+    rows, runs = [], dict[tuple[str, int], Run]()
     for place in sorted((base.folder / "cells").glob("*/figures/manifest.json")):
         arm, _, seed = place.parent.parent.name.rpartition("-")
-        run = cell_run(base, arm, int(seed))
+        run = runs[arm, int(seed)] = cell_run(base, arm, int(seed))
         rows.append({"arm": arm, "seed": int(seed), **make_cell(run)})
     rows.sort(key=lambda row: (list(ARMS).index(row["arm"]), row["seed"]))
     curves = {}
     for row in rows:
-        run = cell_run(base, row["arm"], row["seed"])
+        run = runs[row["arm"], row["seed"]]
         row["kl_at_pivots"] = kl_at_pivots(base, row["arm"], row["seed"])
         row["drift"] = run.train()["drift"]
         if STUDIES[study].curves:
@@ -199,7 +199,7 @@ def summarise(base: Run, teacher: dict[str, Any], study: str) -> dict[str, Any]:
         "study": study,
         "settings": base.config.to_dict(),
         "versions": {"discnb": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "steps": cell_run(base, rows[0]["arm"], rows[0]["seed"]).train()["steps"],
+        "steps": runs[rows[0]["arm"], rows[0]["seed"]].train()["steps"],
         "metrics": METRICS,
         "baseline": BASELINE,
         "teacher": teacher,

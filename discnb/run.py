@@ -293,10 +293,11 @@ class Run:
                 trainer.save_student(folder)
                 if ranks.rank() == 0:
                     self.tokenizer.save_pretrained(folder)
+            metrics = self.metrics()
             return {
                 "steps": trainer.state.global_step,
-                "drift": first_drift(self.metrics(), c.drift_window),
-                "spikes": spikes(self.metrics()),
+                "drift": first_drift(metrics, c.drift_window),
+                "spikes": spikes(metrics),
                 "layers": student.student.config.num_hidden_layers,
                 "parameters": student.student.num_parameters(),
                 "speed": speed,

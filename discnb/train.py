@@ -378,7 +378,7 @@ def drift(rows: Sequence[dict[str, float]], window: int) -> Drift | None:
 def first_drift(rows: Sequence[dict[str, float]], window: int) -> dict[str, Any] | None:
     """The first drift of a whole training: its `step`, `loss` and `energy`."""
     for step in range(1, len(rows) + 1):
-        if seen := drift(rows[:step], window):
+        if seen := drift(rows[max(0, step - 2 * window) : step], window):  # it looks no further back
             return {"step": step, **seen._asdict()}
     return None
 

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from discnb.checkpoint import newest_checkpoint, read_manifest, sha256
+from discnb.doctor import STAGES as FOLDERS
 
-FOLDERS = {"data": "data", "cache": "teacher", "train": "student", "eval": "eval", "export": "gguf", "grade": "grades"}
-"""The stages in their order, and where each leaves its files."""
 STAGES = tuple(FOLDERS)
 SETTINGS = {
     "data.size": 60,
